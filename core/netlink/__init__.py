@@ -1,0 +1,1 @@
+"""The netlink package of the core; see README.md beside it or in core/."""

@@ -1,0 +1,1 @@
+"""The state package of the core; see README.md beside it or in core/."""

@@ -1,0 +1,1 @@
+"""Every deprecation of the hook API in one place: none yet."""

@@ -1,0 +1,50 @@
+"""Hooks of an endpoint's life, from the CNI request to its removal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from axoneme.hooks.markers import hookspec
+
+if TYPE_CHECKING:
+    from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
+    from axoneme.core.model.labels import LabelSet
+
+
+@hookspec(firstresult=True)
+def axoneme_allocate_addresses(request: AddressRequest) -> AddressPair | None:
+    """Give an endpoint its IPv4 and/or IPv6 address.
+
+    Called on the agent's loop while a CNI ADD is served; must not block. ``None`` means "not
+    mine", the next plugin is asked. Raise :class:`axoneme.core.errors.ExhaustedError` when the
+    pool is empty. An address named in ``request.wanted`` (restore) must be returned or refused.
+    """
+
+
+@hookspec
+def axoneme_release_addresses(addresses: AddressPair, owner: str) -> None:
+    """Take addresses back. Called after the endpoint's interface is gone; idempotent."""
+
+
+@hookspec
+def axoneme_configure_interface(endpoint: Endpoint, settings: InterfaceSettings) -> None:
+    """Change the interface settings (MTU, routes, sysctls) before the pod's link is made."""
+
+
+@hookspec
+def axoneme_label_endpoint(endpoint: Endpoint, labels: LabelSet) -> LabelSet | None:
+    """Give or change the identity labels of an endpoint.
+
+    Called, each plugin seeing the result of the one before, whenever the pod's labels, its
+    namespace's labels or its annotations change. ``None`` leaves the labels as they are.
+    """
+
+
+@hookspec
+def axoneme_endpoint_changed(endpoint: Endpoint) -> None:
+    """Hear that an endpoint is ready or has changed. No I/O: note it in a table."""
+
+
+@hookspec
+def axoneme_endpoint_removed(endpoint: Endpoint) -> None:
+    """Hear that an endpoint is gone, after its interface and its map entries are."""

@@ -1,0 +1,1 @@
+"""Built-in plugins: one feature, one folder, one shape."""
