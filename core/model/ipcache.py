@@ -1,0 +1,19 @@
+"""The ipcache: which identity stands behind a prefix, and on which node."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from attrs import frozen
+
+
+@frozen
+class IpcacheEntry:
+    """Row of table ``ipcache``. Key: ``prefix``. Longest prefix wins in the kernel."""
+
+    prefix: IPv4Network | IPv6Network
+    identity: int
+    node_ip: IPv4Address | IPv6Address | None = None
+    """Underlay address of the node behind it; ``None`` for what is local or outside."""
+    source: str = ""
+    """Where it comes from: ``endpoint``, ``node``, ``cidr``, ``reserved``."""

@@ -1,0 +1,28 @@
+"""Nodes of the cluster as rows."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from attrs import frozen
+
+
+@frozen
+class Node:
+    """Row of table ``nodes``, decoded from CiliumNode. Key: ``name``."""
+
+    name: str
+    ipv4: IPv4Address | None = None
+    """InternalIP of the node on the underlay."""
+    ipv6: IPv6Address | None = None
+    router_ipv4: IPv4Address | None = None
+    """CiliumInternalIP: the node's own address inside its pod CIDR, held by ``axo_host``."""
+    router_ipv6: IPv6Address | None = None
+    pod_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    local: bool = False
+
+    @property
+    def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Every address of the node, underlay first."""
+        every = (self.ipv4, self.ipv6, self.router_ipv4, self.router_ipv6)
+        return tuple(a for a in every if a is not None)
