@@ -95,6 +95,10 @@ class Table(Generic[K, R]):
 
     # Reading
 
+    def key_of(self, row: R) -> K:
+        """The primary key of a row, whether it is in the table or not."""
+        return self._key(row)
+
     def get(self, key: K) -> R | None:
         """The row under ``key``, or ``None``."""
         return self._rows.get(key)

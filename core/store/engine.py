@@ -1,0 +1,289 @@
+"""The folder of manifests, blocking: one YAML file an object, one folder a kind.
+
+    <root>/<Kind>/<namespace>.<name>.yaml      (cluster-wide: <name>.yaml)
+
+A namespace holds no dot, so the file's name tells namespace and name apart. A kind of a group
+that nobody declared lives in ``<Kind>.<group>/`` and is never mistaken for a known one.
+
+Writers take the folder's ``flock``, write a hidden file and rename it, so a reader sees the old
+text or the new, and a writer killed at any instant leaves at most a hidden file, which the next
+writer removes. The resource version is the file's modification time in nanoseconds, which
+writers set, always later than the one before: an edit by hand changes it as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from axoneme.core.errors import ConflictError, InvalidObjectError, NotFoundError, StoreError
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.store import manifest
+from axoneme.core.store.kinds import KindRegistry
+
+SUFFIX: Final = ".yaml"
+_STALE_SECONDS: Final = 60.0
+
+
+class FolderEngine:
+    """Blocking verbs over a folder. Safe among threads and processes."""
+
+    def __init__(self, root: Path, kinds: KindRegistry | None = None) -> None:
+        self.root = root
+        self.kinds = kinds or KindRegistry()
+
+    # Names
+
+    def folder(self, kind: str) -> Path:
+        """The folder of a kind; ``kind`` is a known name or ``Kind.group``."""
+        if "/" in kind or kind.startswith("."):
+            raise StoreError(f"bad kind {kind!r}")
+        return self.root / kind
+
+    def path(self, key: ObjectKey) -> Path:
+        """The file of an object."""
+        stem = f"{key.namespace}.{key.name}" if key.namespace else key.name
+        return self.folder(key.kind) / (stem + SUFFIX)
+
+    def key_of_file(self, kind: str, file: str) -> ObjectKey:
+        """The key that a file's name stands for."""
+        stem = file.removesuffix(SUFFIX)
+        known = self.kinds.get(kind) if kind in self.kinds else None
+        if known is not None and not known.namespaced:
+            return ObjectKey(kind, "", stem)
+        namespace, dot, name = stem.partition(".")
+        return ObjectKey(kind, namespace, name) if dot else ObjectKey(kind, "", stem)
+
+    def key_of(self, body: Mapping[str, Any], where: str = "manifest") -> ObjectKey:
+        """The key of a manifest; undeclared kinds carry their group in the key's kind."""
+        key = manifest.key_of(body, self.kinds, where)
+        if self.kinds.find(body["apiVersion"], key.kind) is None:
+            group = str(body["apiVersion"]).rpartition("/")[0]
+            if group and not all(c.isalnum() or c in ".-" for c in group):
+                raise InvalidObjectError(str(key), "apiVersion", f"bad group {group!r}")
+            kind = f"{key.kind}.{group}" if group else key.kind
+            key = ObjectKey(kind, key.namespace, key.name)
+        return key
+
+    def kinds_present(self) -> list[str]:
+        """Kinds that have a folder."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(p.name for p in self.root.iterdir() if p.is_dir())
+        return []
+
+    # Reading
+
+    def files(self, kind: str) -> list[str]:
+        """Names of the manifest files of a kind, sorted."""
+        try:
+            names = os.listdir(self.folder(kind))  # noqa: PTH208
+        except FileNotFoundError:
+            return []
+        return sorted(n for n in names if n.endswith(SUFFIX) and not n.startswith("."))
+
+    def read(self, key: ObjectKey) -> ClusterObject:
+        """One object; ``NotFoundError``, or ``InvalidObjectError`` for text that is bad."""
+        path = self.path(key)
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                if stat.st_size > manifest.MAX_BYTES:
+                    raise InvalidObjectError(
+                        str(key), "", f"larger than {manifest.MAX_BYTES} bytes"
+                    )
+                text = file.read().decode("utf-8")
+        except FileNotFoundError:
+            raise NotFoundError(f"{key} not found") from None
+        except UnicodeDecodeError as error:
+            raise InvalidObjectError(str(key), "", "not UTF-8") from error
+        except OSError as error:
+            raise StoreError(f"{key}: {error}") from error
+        return self._parse(key, text, str(path), stat.st_mtime_ns)
+
+    def _parse(self, key: ObjectKey, text: str, where: str, version: int) -> ClusterObject:
+        documents = list(manifest.load_all(text, where))
+        if len(documents) != 1:
+            raise InvalidObjectError(
+                str(key), "", f"{where} holds {len(documents)} objects, not one"
+            )
+        body = dict(documents[0])
+        if self.key_of(body, where) != key:
+            raise InvalidObjectError(
+                str(key), "metadata.name", f"{where} holds {self.key_of(body)}"
+            )
+        body["metadata"] = {**body["metadata"], "resourceVersion": str(version)}
+        obj = manifest.to_object(body, self.kinds, where)
+        return obj if obj.key == key else _with_key(obj, key)
+
+    def list(self, kind: str) -> list[ClusterObject]:
+        """Every good object of a kind; bad files are left out (a watch reports them)."""
+        found = []
+        for file in self.files(kind):
+            with contextlib.suppress(InvalidObjectError, NotFoundError):
+                found.append(self.read(self.key_of_file(kind, file)))
+        return found
+
+    get = read
+
+    # Writing
+
+    def create(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Create; ``ConflictError`` when it exists."""
+        key = self.key_of(body)
+        with self._locked(key.kind):
+            if self.path(key).exists():
+                raise ConflictError(f"{key} exists already")
+            return self._write(key, _fresh(body), 0)
+
+    def update(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Replace; ``ConflictError`` when the given resource version is not the present one."""
+        key = self.key_of(body)
+        with self._locked(key.kind):
+            version = self._version(key)
+            given = body["metadata"].get("resourceVersion")
+            if given is not None and str(given) != str(version):
+                raise ConflictError(f"{key} has changed since it was read")
+            return self._write(key, body, version)
+
+    def apply(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Create, or replace everything but the status, the uid and the creation time."""
+        key = self.key_of(body)
+        with self._locked(key.kind):
+            try:
+                old: ClusterObject | None = self.read(key)
+            except (NotFoundError, InvalidObjectError):
+                old = None
+            if old is None:
+                version = self.path(key).stat().st_mtime_ns if self.path(key).exists() else 0
+                return self._write(key, _fresh(body), version)
+            kept = {
+                k: old.body["metadata"][k]
+                for k in ("uid", "creationTimestamp")
+                if k in old.body["metadata"]
+            }
+            merged = {**body, "metadata": {**body["metadata"], **kept}}
+            if "status" in old.body:
+                merged["status"] = old.body["status"]
+            if _same(merged, old.body):
+                return old
+            return self._write(key, merged, int(old.resource_version))
+
+    def update_status(self, key: ObjectKey, status: Mapping[str, Any]) -> ClusterObject:
+        """Replace the status; an equal one writes nothing."""
+        with self._locked(key.kind):
+            old = self.read(key)
+            if old.body.get("status") == status:
+                return old
+            return self._write(key, {**old.body, "status": dict(status)}, int(old.resource_version))
+
+    def delete(self, key: ObjectKey) -> None:
+        """Delete; ``NotFoundError``."""
+        with self._locked(key.kind):
+            try:
+                self.path(key).unlink()
+            except FileNotFoundError:
+                raise NotFoundError(f"{key} not found") from None
+
+    def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
+        """Take or renew ``Lease kube-system/<name>`` for ``duration`` seconds."""
+        key = ObjectKey("Lease", "kube-system", name)
+        now = datetime.now(UTC)
+        with self._locked(key.kind):
+            version = 0
+            try:
+                old = self.read(key)
+                version = int(old.resource_version)
+                renewed = datetime.fromisoformat(str(old.spec.get("renewTime", "")))
+                age = (now - renewed).total_seconds()
+                limit = float(old.spec.get("leaseDurationSeconds", 0))
+                if old.spec.get("holderIdentity") not in ("", None, holder) and 0 <= age < limit:
+                    return False
+            except (NotFoundError, InvalidObjectError, ValueError):
+                pass  # none, or one that nobody can read: it is free
+            body = {
+                "apiVersion": "coordination.k8s.io/v1",
+                "kind": "Lease",
+                "metadata": {"namespace": key.namespace, "name": name},
+                "spec": {
+                    "holderIdentity": holder,
+                    "leaseDurationSeconds": duration,
+                    "renewTime": now.isoformat(),
+                },
+            }
+            self._write(key, body, version)
+            return True
+
+    def _version(self, key: ObjectKey) -> int:
+        try:
+            return self.path(key).stat().st_mtime_ns
+        except FileNotFoundError:
+            raise NotFoundError(f"{key} not found") from None
+
+    @contextmanager
+    def _locked(self, kind: str) -> Iterator[None]:
+        folder = self.folder(kind)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"{folder}: {error.strerror}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def _write(self, key: ObjectKey, body: Mapping[str, Any], version: int) -> ClusterObject:
+        metadata = {k: v for k, v in body["metadata"].items() if k != "resourceVersion"}
+        text = manifest.dump({**body, "metadata": metadata})
+        path = self.path(key)
+        mtime = max(time.time_ns(), version + 1)
+        obj = self._parse(key, text, str(path), mtime)  # never write what cannot be read
+        hidden = path.with_name(f".{uuid.uuid4().hex}.tmp")
+        self._sweep(path.parent)
+        try:
+            hidden.write_text(text, encoding="utf-8")
+            os.utime(hidden, ns=(mtime, mtime))
+            hidden.rename(path)
+        except OSError as error:
+            hidden.unlink(missing_ok=True)
+            raise StoreError(f"{key}: {error.strerror}") from error
+        return obj
+
+    @staticmethod
+    def _sweep(folder: Path) -> None:
+        """Remove what killed writers left; we hold the lock, so only age matters to editors."""
+        limit = time.time() - _STALE_SECONDS
+        for path in folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()
+
+
+def _with_key(obj: ClusterObject, key: ObjectKey) -> ClusterObject:
+    return ClusterObject(
+        key, obj.api_version, obj.uid, obj.resource_version, obj.labels, obj.annotations, obj.body
+    )
+
+
+def _fresh(body: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = dict(body["metadata"])
+    metadata.setdefault("uid", str(uuid.uuid4()))
+    metadata.setdefault("creationTimestamp", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    return {**body, "metadata": metadata}
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    def bare(body: Mapping[str, Any]) -> dict[str, Any]:
+        metadata = {k: v for k, v in body["metadata"].items() if k != "resourceVersion"}
+        return {**body, "metadata": metadata}
+
+    return bare(one) == bare(other)

@@ -1,0 +1,71 @@
+"""The store's interface: where cluster objects live, whichever engine is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
+
+from attrs import frozen
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.store.kinds import KindRegistry
+
+
+@frozen
+class StoreEvent:
+    """One step of a watch.
+
+    ``type`` is ``added``, ``modified``, ``deleted``, ``invalid`` (the object's present text is
+    bad; ``message`` says why and the last good version stays in force) or ``synced`` (all that
+    was there at the start has been delivered).
+    """
+
+    type: str
+    key: ObjectKey | None = None
+    obj: ClusterObject | None = None
+    message: str = ""
+
+
+class Store(Protocol):
+    """Cluster objects by kind, namespace and name. Verbs are atomic per object."""
+
+    kinds: KindRegistry
+
+    async def list(self, kind: str) -> list[ClusterObject]:
+        """Every good object of a kind."""
+        ...
+
+    async def get(self, key: ObjectKey) -> ClusterObject:
+        """One object; ``NotFoundError``."""
+        ...
+
+    async def create(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Create; ``ConflictError`` when the name is taken, also by another process just now."""
+        ...
+
+    async def update(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Replace; ``ConflictError`` when ``metadata.resourceVersion`` is given and stale."""
+        ...
+
+    async def apply(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Create, or replace all but the status."""
+        ...
+
+    async def update_status(self, key: ObjectKey, status: Mapping[str, Any]) -> ClusterObject:
+        """Replace the status alone."""
+        ...
+
+    async def delete(self, key: ObjectKey) -> None:
+        """Delete; ``NotFoundError``."""
+        ...
+
+    def watch(self, kind: str) -> AsyncIterator[StoreEvent]:
+        """What there is as ``added``, then ``synced``, then changes, for ever."""
+        ...
+
+    async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
+        """Take or renew a lease for ``duration`` seconds; ``False`` when another holds it."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files, sockets and watches."""
+        ...

@@ -1,0 +1,104 @@
+"""Keep a table equal to the objects of a kind.
+
+The decoder turns an object into a row, or into ``None`` to leave it out. What it refuses is
+logged and reported by name, and the row of the last good version stays: one bad object never
+stops the others (CVE-2023-41332).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from axoneme.core.errors import AxonemeError, InvalidObjectError
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.state.table import Table
+from axoneme.core.store.model import Store, StoreEvent
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
+
+
+class Reflector(Generic[K, R]):
+    """Follow one kind into one table. ``errors`` holds the objects whose text is bad now."""
+
+    def __init__(
+        self,
+        store: Store,
+        kind: str,
+        table: Table[K, R],
+        decode: Callable[[ClusterObject], R | None],
+        *,
+        on_error: Callable[[ObjectKey, str], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.kind = kind
+        self.table = table
+        self.decode = decode
+        self.errors: dict[ObjectKey, str] = {}
+        self._on_error = on_error
+        self._keys: dict[ObjectKey, K] = {}
+
+    async def run(self) -> None:
+        """Follow for ever; the table is marked initialized once all there was is in."""
+        seen: set[ObjectKey] | None = set()
+        async for event in self.store.watch(self.kind):
+            if event.type == "synced":
+                for key in [k for k in self._keys if seen is not None and k not in seen]:
+                    self._remove(key)
+                seen = None
+                self.table.mark_initialized()
+                continue
+            if seen is not None and event.key is not None:
+                seen.add(event.key)
+            self._take(event)
+
+    def _take(self, event: StoreEvent) -> None:
+        assert event.key is not None
+        if event.type == "deleted":
+            self._remove(event.key)
+        elif event.type == "invalid" or event.obj is None:
+            self._refuse(event.key, event.message)
+        else:
+            self._put(event.key, event.obj)
+
+    def _put(self, key: ObjectKey, obj: ClusterObject) -> None:
+        try:
+            row = self.decode(obj)
+        except AxonemeError as error:
+            self._refuse(key, str(error))
+            return
+        except Exception as error:  # a decoder must not die of what a user wrote
+            log.exception("decoder failed", extra={"object": str(key)})
+            self._refuse(key, str(InvalidObjectError(str(key), "", f"cannot be read: {error!r}")))
+            return
+        self.errors.pop(key, None)
+        if row is None:
+            self._remove(key)
+            return
+        table_key: Any = self.table.key_of(row)
+        old = self._keys.get(key)
+        with self.table.transaction():
+            if old is not None and old != table_key:
+                self.table.delete(old)
+            self.table.upsert(row)
+        self._keys[key] = table_key
+
+    def _remove(self, key: ObjectKey) -> None:
+        self.errors.pop(key, None)
+        table_key = self._keys.pop(key, None)
+        if table_key is not None:
+            self.table.delete(table_key)
+
+    def _refuse(self, key: ObjectKey, message: str) -> None:
+        if self.errors.get(key) == message:
+            return
+        self.errors[key] = message
+        log.warning(
+            "object refused, last good version kept", extra={"object": str(key), "error": message}
+        )
+        if self._on_error is not None:
+            self._on_error(key, message)
