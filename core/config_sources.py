@@ -1,0 +1,147 @@
+"""Where configuration values come from, read as they are, not yet checked against options.
+
+Later sources win: YAML file, folder with one file per key, environment, flags. Each value keeps
+the place it was read from, so that errors and ``axoneme config`` can name it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from attrs import Factory, define, frozen
+from axoneme.core.errors import ConfigError
+
+MAX_FILE: Final = 1 << 20
+"""Bytes; a ConfigMap cannot hold more than 1 MiB altogether."""
+
+ENV_PREFIXES: Final = ("CILIUM_", "AXONEME_")
+"""The later one wins when both are set."""
+
+
+@frozen
+class RawValue:
+    """A value as found; ``origin`` says where, in words."""
+
+    value: Any
+    origin: str
+
+
+@define
+class RawConfig:
+    """What the sources hold together: the winning value of each key."""
+
+    values: dict[str, RawValue] = Factory(dict)
+    env: Mapping[str, str] = Factory(dict)
+
+    def candidates(self, key: str, extra_env: tuple[str, ...] = ()) -> list[RawValue]:
+        """Every value given for ``key`` by flag, environment or file, the winner first."""
+        given = self.values.get(key)
+        names = [env_name(key, prefix) for prefix in reversed(ENV_PREFIXES)]
+        found = [
+            RawValue(self.env[name], f"environment {name}")
+            for name in (*names, *extra_env)
+            if self.env.get(name)
+        ]
+        if given is not None:
+            found.insert(0 if given.origin == "flag" else len(found), given)
+        return found
+
+
+def env_name(key: str, prefix: str = "AXONEME_") -> str:
+    """``enable-ipv4`` -> ``AXONEME_ENABLE_IPV4``."""
+    return prefix + key.upper().replace("-", "_").replace(".", "_")
+
+
+def read_sources(
+    flags: Mapping[str, Any],
+    env: Mapping[str, str],
+    config_dir: Path | None = None,
+    yaml_file: Path | None = None,
+) -> RawConfig:
+    """Read files and flags; the environment is kept whole: only known keys are looked up in it."""
+    raw = RawConfig(env=dict(env))
+    if yaml_file is not None:
+        for key, value in _read_yaml(yaml_file).items():
+            raw.values[key] = RawValue(value, str(yaml_file))
+    if config_dir is not None:
+        for key, path in _files(config_dir):
+            raw.values[key] = RawValue(_read_text(path), str(config_dir / key))
+    for key, value in flags.items():
+        raw.values[key] = RawValue(value, "flag")
+    return raw
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {path}: {error.strerror}") from error
+    if len(data) > MAX_FILE:
+        raise ConfigError(f"configuration {path} is larger than 1 MiB")
+    try:
+        return data.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"configuration {path} is not UTF-8 text") from error
+
+
+def _files(folder: Path) -> list[tuple[str, Path]]:
+    """Keys and files of a mounted ConfigMap.
+
+    Kubernetes mounts ``key -> ..data/key`` and ``..data -> ..2026_…/``; a name with a leading dot
+    is never a key.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read configuration folder {folder}: {error.strerror}",
+            hint="--config-dir wants a folder with one file per key",
+        ) from error
+    return [(path.name, path) for path in entries if path.name[0] != "." and path.is_file()]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415  most starts have no YAML file, and it is slow to import
+
+    try:
+        data = yaml.safe_load(_read_text(path))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"configuration {path} is not YAML: {reason}") from error
+    if data is None:
+        return {}
+    if isinstance(data, dict) and data.get("kind") == "ConfigMap":
+        data = data.get("data") or {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"configuration {path}: expected a mapping of keys to values")
+    return {str(key): value for key, value in data.items()}
+
+
+def parse_flags(arguments: Iterable[str]) -> dict[str, str]:
+    """Turn ``--key=value``, ``--key value`` and ``--key`` (true) into a mapping.
+
+    Keys are not looked up here: an unknown one becomes a warning like any other source's.
+    """
+    flags: dict[str, str] = {}
+    pending = ""
+    for argument in arguments:
+        if argument.startswith("--") and len(argument) > 2:
+            if pending:
+                flags[pending] = "true"
+            pending, equals, value = argument[2:].partition("=")
+            if equals:
+                flags[pending] = value
+                pending = ""
+        elif pending:
+            flags[pending] = argument
+            pending = ""
+        else:
+            raise ConfigError(
+                f"unexpected argument {argument!r}", hint="configuration flags are --key=value"
+            )
+    if pending:
+        flags[pending] = "true"
+    return flags

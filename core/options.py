@@ -1,0 +1,461 @@
+"""The keys of the core, with Cilium's names, defaults and Helm paths where Cilium has them.
+
+Keys that belong to one feature are declared by its plugin. Where Cilium's own flag default and
+what its chart renders differ, the chart's value is the default here: that is what clusters run.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, Final
+
+from axoneme.core.config import OptionRegistry
+
+if TYPE_CHECKING:
+    from axoneme.core.config import Config
+
+MAX_MAP: Final = 1 << 24
+"""Cilium's own upper bound for conntrack maps (entries)."""
+
+AGGREGATION: Final = ("none", "low", "medium", "maximum")
+
+_CLUSTER_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?")
+_DEVICE: Final = re.compile(r"!?[^\s/:!]{1,15}\+?")
+
+
+def register(options: OptionRegistry) -> None:
+    """Declare every key of the core."""
+    _identity_of_the_node(options)
+    _paths(options)
+    _network(options)
+    _identities(options)
+    _conntrack(options)
+    _events(options)
+    _process(options)
+    _operator(options)
+
+
+def _identity_of_the_node(options: OptionRegistry) -> None:
+    add = options.add
+    add(
+        "node-name",
+        "string",
+        lambda _: socket.gethostname(),
+        "Name of this node; the host name when not given",
+        env=("K8S_NODE_NAME",),
+        component="agent",
+        validate=_node_name,
+    )
+    add(
+        "cluster-name",
+        "string",
+        "default",
+        "Name of the cluster: at most 32 of a-z, 0-9 and '-'",
+        validate=_cluster_name,
+        helm="cluster.name",
+    )
+    add(
+        "cluster-id", "int", 0, "Number of the cluster in a mesh", min=0, max=511, helm="cluster.id"
+    )
+    add("enable-ipv4", "bool", True, "Give endpoints IPv4 addresses", helm="ipv4.enabled")
+    add("enable-ipv6", "bool", True, "Give endpoints IPv6 addresses", helm="ipv6.enabled")
+    add(
+        "plugins",
+        "strings",
+        "",
+        "Modules to load as plugins beside the installed ones; -NAME leaves an installed one out",
+    )
+    add(
+        "plugin-failure-policy",
+        "string",
+        "stop",
+        "What a plugin that fails to load or start does: stop the process, or be disabled",
+        choices=("stop", "disable"),
+    )
+    add("plugin-trace", "bool", False, "Print every hook call: plugin, arguments, duration")
+
+
+def _paths(options: OptionRegistry) -> None:
+    add = options.add
+    add("bpf-root", "string", "/sys/fs/bpf", "Mount of the bpf file system", helm="bpf.root")
+    add(
+        "cgroup-root",
+        "string",
+        "",
+        "Root of cgroup v2; found through /proc/self/mounts when not given",
+        component="agent",
+        helm="cgroup.hostRoot",
+    )
+    add(
+        "state-dir",
+        "string",
+        "/var/run/axoneme",
+        "Folder of this node's run-time state: endpoints, sockets, locks",
+        component="agent",
+    )
+    add("lib-dir", "string", "/var/lib/axoneme", "Folder of what may be shared: the compile cache")
+    add(
+        "socket-path",
+        "string",
+        _default_socket,
+        "Socket of the local API; <state-dir>/axoneme.sock when not given",
+        component="agent",
+    )
+    add(
+        "store",
+        "string",
+        "folder",
+        "Where cluster objects live: a folder of manifests, or the Kubernetes API",
+        choices=("folder", "kubernetes"),
+    )
+    add(
+        "store-path",
+        "string",
+        "/var/lib/axoneme/store",
+        "Folder of manifests, when store=folder",
+    )
+
+
+def _network(options: OptionRegistry) -> None:
+    add = options.add
+    add(
+        "ipam",
+        "string",
+        "cluster-pool",
+        "Who hands out addresses; a plugin answers to its name",
+        helm="ipam.mode",
+    )
+    add(
+        "routing-mode",
+        "string",
+        "tunnel",
+        "How packets reach other nodes",
+        choices=("tunnel", "native"),
+        helm="routingMode",
+    )
+    add(
+        "devices",
+        "strings",
+        "",
+        "Devices that face the network; eth+ matches eth0 and eth1, !eth1 leaves one out;"
+        " found by the default route and the node's address when not given",
+        component="agent",
+        validate=_devices,
+        helm="devices",
+    )
+    add(
+        "direct-routing-device",
+        "string",
+        "",
+        "Device between the nodes; the one with the node's address when not given",
+        component="agent",
+        helm="nodePort.directRoutingDevice",
+    )
+    add(
+        "mtu",
+        "int",
+        0,
+        "MTU of the underlay in bytes; 0 takes it from the devices",
+        min=0,
+        max=65535,
+        component="agent",
+        validate=_mtu,
+        helm="MTU",
+    )
+    add("route-metric", "int", 0, "Metric of routes to pods of other nodes", min=0, max=2**32 - 1)
+    add(
+        "enable-tcx",
+        "bool",
+        True,
+        "Attach with tcx links where the kernel has them, else to clsact",
+        component="agent",
+        helm="bpf.enableTCX",
+    )
+    add(
+        "enable-source-ip-verification",
+        "bool",
+        True,
+        "Drop what an endpoint sends from an address that is not its own",
+        component="agent",
+    )
+    add(
+        "datapath-mode",
+        "string",
+        "veth",
+        "Kind of an endpoint's device",
+        choices=("veth",),
+        component="agent",
+        helm="bpf.datapathMode",
+    )
+    add(
+        "endpoint-queue-size",
+        "int",
+        25,
+        "Requests per endpoint that may wait",
+        min=1,
+        max=10000,
+        component="agent",
+    )
+
+
+def _identities(options: OptionRegistry) -> None:
+    add = options.add
+    add(
+        "labels",
+        "strings",
+        "",
+        "Label prefixes that make up an identity; ! leaves matching labels out",
+        component="agent",
+        helm="labels",
+    )
+    add(
+        "identity-allocation-mode",
+        "string",
+        "crd",
+        "Where identities are allocated",
+        choices=("crd",),
+        helm="identityAllocationMode",
+    )
+    add(
+        "identity-change-grace-period",
+        "duration",
+        "5s",
+        "How long a changed endpoint keeps its old identity while the new one spreads",
+        component="agent",
+        helm="identityChangeGracePeriod",
+    )
+    add(
+        "identity-restore-grace-period",
+        "duration",
+        "30s",
+        "How long restored CIDR identities are held after a restart",
+        component="agent",
+    )
+
+
+def _conntrack(options: OptionRegistry) -> None:
+    def size(key: str, default: int, text: str, helm: str = "") -> None:
+        options.add(key, "int", default, text, min=1024, max=MAX_MAP, component="agent", helm=helm)
+
+    def timeout(key: str, default: str, text: str) -> None:
+        options.add(key, "duration", default, text, min=1, max=2**31 - 1, component="agent")
+
+    size("bpf-ct-global-tcp-max", 524288, "Entries of the TCP conntrack tables", "bpf.ctTcpMax")
+    size("bpf-ct-global-any-max", 262144, "Entries of the other conntrack tables", "bpf.ctAnyMax")
+    size("bpf-fragments-map-max", 8192, "Datagrams in fragments that are tracked")
+    timeout("bpf-ct-timeout-regular-tcp", "2h13m20s", "Idle time of an established TCP entry")
+    timeout("bpf-ct-timeout-regular-tcp-syn", "1m0s", "Life of a TCP entry that saw only a SYN")
+    timeout("bpf-ct-timeout-regular-tcp-fin", "10s", "Life of a TCP entry after FIN or RST")
+    timeout("bpf-ct-timeout-regular-any", "1m0s", "Idle time of any other entry")
+    options.add(
+        "conntrack-gc-interval",
+        "duration",
+        "0s",
+        "Time between collections of expired conntrack entries; 0 adapts to the churn",
+        component="agent",
+        helm="conntrackGCInterval",
+    )
+    options.add(
+        "conntrack-gc-max-interval",
+        "duration",
+        "0s",
+        "Upper bound of the adapted interval; 0 leaves it at 12 hours",
+        component="agent",
+        helm="conntrackGCMaxInterval",
+    )
+    for family in ("ipv4", "ipv6"):
+        options.add(
+            f"enable-{family}-fragment-tracking",
+            "bool",
+            True,
+            f"Find the ports of later {family.replace('ip', 'IP')} fragments by their first",
+            component="agent",
+        )
+
+
+def _events(options: OptionRegistry) -> None:
+    options.add(
+        "monitor-aggregation",
+        "string",
+        "medium",
+        "How many trace events of one connection the kernel keeps back",
+        choices=AGGREGATION,
+        component="agent",
+        helm="bpf.monitorAggregation",
+    )
+    options.add(
+        "monitor-aggregation-interval",
+        "duration",
+        "5s",
+        "Time after which an aggregated connection is reported again",
+        component="agent",
+        helm="bpf.monitorInterval",
+    )
+    options.add(
+        "monitor-aggregation-flags",
+        "strings",
+        "syn fin rst",
+        "TCP flags whose first sight is reported at once",
+        choices=("syn", "ack", "fin", "rst", "psh", "urg", "ece", "cwr", "all"),
+        component="agent",
+        helm="bpf.monitorFlags",
+    )
+    for name, text in (
+        ("drop", "dropped packets"),
+        ("policy-verdict", "policy verdicts"),
+        ("trace", "traced packets"),
+    ):
+        camel = "policyVerdict" if name == "policy-verdict" else name
+        options.add(
+            f"bpf-events-{name}-enabled",
+            "bool",
+            True,
+            f"Report {text}",
+            component="agent",
+            helm=f"bpf.events.{camel}.enabled",
+        )
+
+
+def _process(options: OptionRegistry) -> None:
+    add = options.add
+    add("debug", "bool", False, "Log at level debug", helm="debug.enabled")
+    add(
+        "log-format",
+        "string",
+        "auto",
+        "Log as coloured text on a terminal and JSON elsewhere (auto), or always as one of them",
+        choices=("auto", "text", "json"),
+    )
+    add(
+        "prometheus-serve-addr",
+        "string",
+        "",
+        "Address of the agent's metrics, IP:PORT or :PORT; none when not given",
+        component="agent",
+        validate=_listen_address,
+        helm="prometheus.port",
+    )
+    add(
+        "metrics",
+        "strings",
+        "",
+        "Metrics to add to or take from the default ones: +NAME, -NAME",
+        validate=_metric_toggles,
+        helm="prometheus.metrics",
+    )
+    add(
+        "agent-health-port",
+        "int",
+        9879,
+        "Port of /healthz on loopback; 0 turns it off",
+        min=0,
+        max=65535,
+        component="agent",
+        helm="healthPort",
+    )
+
+
+def _operator(options: OptionRegistry) -> None:
+    def duration(key: str, default: str, text: str, helm: str = "", least: float = 0) -> None:
+        options.add(key, "duration", default, text, component="operator", helm=helm, min=least)
+
+    duration(
+        "identity-gc-interval",
+        "15m0s",
+        "Time between collections of unused identities",
+        "operator.identityGCInterval",
+    )
+    duration(
+        "identity-heartbeat-timeout",
+        "30m0s",
+        "Time without use after which an identity is collected",
+        "operator.identityHeartbeatTimeout",
+        1,
+    )
+    options.add(
+        "identity-gc-rate-limit",
+        "int",
+        2500,
+        "Identities collected per minute at most",
+        min=1,
+        component="operator",
+    )
+    duration(
+        "cilium-endpoint-gc-interval",
+        "5m0s",
+        "Time between collections of CiliumEndpoints without a pod",
+        "operator.endpointGCInterval",
+    )
+    duration(
+        "nodes-gc-interval",
+        "5m0s",
+        "Time between collections of CiliumNodes without a node",
+        "operator.nodeGCInterval",
+    )
+    duration("leader-election-lease-duration", "15s", "Life of the leader's lease", least=1)
+    duration("leader-election-renew-deadline", "10s", "Time to renew the lease in", least=0.1)
+    duration("leader-election-retry-period", "2s", "Time between tries for the lease", least=0.1)
+    options.add(
+        "operator-prometheus-serve-addr",
+        "string",
+        "",
+        "Address of the operator's metrics, IP:PORT or :PORT; none when not given",
+        component="operator",
+        validate=_listen_address,
+        helm="operator.prometheus.port",
+    )
+
+
+def _default_socket(config: Config) -> str:
+    return f"{config.text('state-dir')}/axoneme.sock"
+
+
+def _node_name(name: str) -> str | None:
+    # An RFC 1123 subdomain, as Kubernetes wants it; it also becomes a file's name.
+    if re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", name):
+        return None
+    return "a DNS name of a-z, 0-9, '-' and '.'"
+
+
+def _cluster_name(name: str) -> str | None:
+    if _CLUSTER_NAME.fullmatch(name):
+        return None
+    return "at most 32 of a-z, 0-9 and '-', not starting or ending with '-'"
+
+
+def _devices(names: tuple[str, ...]) -> str | None:
+    bad = [name for name in names if not _DEVICE.fullmatch(name)]
+    return f"device names such as eth0, eth+ or !eth1, not {bad[0]!r}" if bad else None
+
+
+def _mtu(value: int) -> str | None:
+    # 1280 is the least that IPv6 works with (RFC 8200, section 5).
+    return None if value == 0 or value >= 1280 else "0, or 1280 to 65535"
+
+
+def _metric_toggles(names: tuple[str, ...]) -> str | None:
+    bad = [name for name in names if name[:1] not in ("+", "-")]
+    return f"names with + or - in front, not {bad[0]!r}" if bad else None
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """``:9962`` -> ``("", 9962)``, ``[::1]:80`` -> ``("::1", 80)``; ``ValueError`` when bad."""
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
+        raise ValueError(text)
+    if host and host != "localhost":
+        ip_address(host)
+    return host, int(port)
+
+
+def _listen_address(text: Any) -> str | None:
+    if not text:
+        return None
+    try:
+        split_address(text)
+    except ValueError:
+        return "an address such as :9962 or 127.0.0.1:9962"
+    return None
