@@ -1,1 +1,1 @@
-"""The netlink package of the core; see README.md beside it or in core/."""
+"""Links, addresses, routes, neighbours and namespaces of the kernel; see README.md."""

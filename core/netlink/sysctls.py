@@ -1,0 +1,45 @@
+"""Sysctls of the calling thread's network namespace.
+
+``/proc/sys/net`` shows the namespace of whoever opens the file, so a thread inside a pod's
+namespace writes the pod's. Names are dotted; one whose parts contain dots (a device
+``eth0.100``) is written with slashes instead.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from axoneme.core.errors import NetlinkError
+from axoneme.core.netlink.wire import failure
+
+ROOT: Final = "/proc/sys/"
+_PART: Final = re.compile(r"[A-Za-z0-9_.:@-]+")
+
+
+def path(name: str) -> Path:
+    """The file of a sysctl; refuses everything that could lead elsewhere."""
+    parts = name.split("/" if "/" in name else ".")
+    if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
+        raise NetlinkError(f"sysctl {name!r}: not a name", errno=22)
+    return Path(ROOT + "/".join(parts))
+
+
+def read(name: str) -> str:
+    """The value, without the line's end."""
+    try:
+        return path(name).read_text().strip()
+    except OSError as error:
+        raise failure(error.errno or 0, f"sysctl {name}") from error
+
+
+def write(name: str, value: str) -> bool:
+    """Set a value; ``False`` when it was so already. Blanks in a value count as one."""
+    if read(name).split() == value.split():
+        return False
+    try:
+        path(name).write_text(value)
+    except OSError as error:
+        raise failure(error.errno or 0, f"sysctl {name}={value}") from error
+    return True
