@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What a stage function sees and what it may answer. A stage is
+ *
+ *	static __always_inline int <plugin>_<stage>(struct __sk_buff *skb, struct axo_ctx *ctx)
+ *
+ * Included by every source of the packet path; bpf/README.md tells the story.
+ */
+#ifndef AXO_ABI_H
+#define AXO_ABI_H
+
+#include "axo/drop_reasons.h"
+
+/* Answers of a stage. Negative: -AXO_DROP_<reason>. */
+#define AXO_NEXT 0x7fff /* go on with the next stage; 0..255 is a TC action and ends */
+
+#ifndef TC_ACT_OK
+#define TC_ACT_OK	0 /* to the kernel's stack */
+#define TC_ACT_SHOT	2
+#define TC_ACT_REDIRECT 7
+#endif
+
+/* Runs the stages of one point while they answer AXO_NEXT. The composer writes the callee. */
+#define AXO_STAGES(point) axo_stages_##point(skb, ctx)
+
+/* Keeps LLVM from merging tests on two map pointers into arithmetic the verifier refuses. */
+#define AXO_OPAQUE(var) asm volatile("" : "+r"(var))
+
+#define AXO_LIKELY(x)	__builtin_expect(!!(x), 1)
+#define AXO_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* An address in 16 bytes, network byte order; IPv4 a.b.c.d is ::ffff:a.b.c.d. */
+struct axo_addr {
+	__be32 w[4];
+};
+
+#define AXO_V4MAPPED bpf_htonl(0x0000ffff) /* w[2] of an IPv4 address; w[0] and w[1] are 0 */
+
+/* Reserved identities, as on Cilium's wire. */
+#define AXO_ID_UNKNOWN	   0
+#define AXO_ID_HOST	   1
+#define AXO_ID_WORLD	   2
+#define AXO_ID_UNMANAGED   3
+#define AXO_ID_HEALTH	   4
+#define AXO_ID_INIT	   5
+#define AXO_ID_REMOTE_NODE 6
+#define AXO_ID_WORLD_V4	   9
+#define AXO_ID_WORLD_V6	   10
+
+/* Direction, seen from the subject (the local endpoint). As in policy keys and metrics. */
+#define AXO_DIR_INGRESS 0
+#define AXO_DIR_EGRESS	1
+
+/* ctx->pkt: what the parser found. */
+#define AXO_PKT_FRAG	   0x01 /* any fragment of a datagram */
+#define AXO_PKT_LATER	   0x02 /* not the first one: no L4 header; ports by fragment tracking */
+#define AXO_PKT_ICMP_ERROR 0x04 /* ICMP error, an inner packet follows the 8-byte header */
+#define AXO_PKT_MULTICAST  0x08 /* destination is multicast or broadcast */
+#define AXO_PKT_LINKLOCAL  0x10 /* IPv6: source or destination is link-local or unspecified */
+
+/* ctx->ct_state: numbers of Cilium's trace reasons. */
+#define AXO_CT_NEW	   0
+#define AXO_CT_ESTABLISHED 1
+#define AXO_CT_REPLY	   2
+#define AXO_CT_RELATED	   3
+#define AXO_CT_UNKNOWN	   5 /* not tracked (yet) */
+
+/*
+ * The facts about one packet, filled as it walks through a program. One per CPU, in a scratch map:
+ * stages keep the whole stack for themselves. It is zeroed at the program's start.
+ *
+ * Valid after the parse: saddr .. pkt. A stage that rewrites the packet's addresses or ports
+ * updates them here too.
+ */
+struct axo_ctx {
+	struct axo_addr saddr; /* network order */
+	struct axo_addr daddr; /* network order */
+	struct axo_addr node;  /* node of the destination, from the ipcache; 0 if none or not asked */
+	__be16 sport;	       /* network order; ICMP echo: identifier; 0 if none */
+	__be16 dport;	       /* network order; ICMP echo: identifier; 0 if none */
+	__be16 eth_proto;      /* network order: ETH_P_* */
+	__u16 l4_off;	       /* bytes from the start of the frame to the L4 header */
+	__u8 family;	       /* 4, 6; 0 before the parse or neither */
+	__u8 proto;	       /* IPPROTO_*, behind extension headers */
+	__u8 tcp_flags;	       /* TCP: byte 13 of the header */
+	__u8 icmp_type;	       /* ICMP, ICMPv6 */
+	__u8 icmp_code;	       /* ICMP, ICMPv6 */
+	__u8 ttl;	       /* TTL or hop limit */
+	__u8 pkt;	       /* AXO_PKT_* */
+	__u8 dir;	       /* AXO_DIR_*: of the hook being walked */
+
+	__u32 src_identity; /* who sends; 0 until known */
+	__u32 dst_identity; /* who receives; 0 until known or needed */
+	__u32 ifindex;	    /* device of the subject endpoint, 0 if it has none */
+	__u32 cookie;	    /* of the policy entry that decided, 0 if none did */
+	__u16 src_id;	    /* endpoint id of the sender if it is local, else 0 */
+	__u16 dst_id;	    /* endpoint id of the receiver if it is local, else 0 */
+	__be16 proxy_port;  /* network order; by policy: redirect to this port, 0 if none */
+	__u8 ct_state;	    /* AXO_CT_* */
+	__u8 match_type;    /* AXO_MATCH_* of the entry that decided */
+	__u8 checked;	    /* policy was consulted for this packet and said yes */
+	__u8 obs_point;	    /* AXO_TRACE_* where the packet came in */
+	__u8 report;	    /* conntrack asks for a trace event (aggregation has let it through) */
+	__u8 routed;	    /* TTL has been decremented */
+	__u32 path_mtu;	    /* bytes of L3 packet that fit towards the destination; 0: unknown */
+	__u32 note[8];	    /* free for stages to hand facts to later stages of the same plugin */
+};
+
+static __always_inline void axo_addr_set4(struct axo_addr *a, __be32 v4)
+{
+	a->w[0] = 0;
+	a->w[1] = 0;
+	a->w[2] = AXO_V4MAPPED;
+	a->w[3] = v4;
+}
+
+static __always_inline int axo_addr_equal(const struct axo_addr *a, const struct axo_addr *b)
+{
+	return a->w[3] == b->w[3] && a->w[2] == b->w[2] && a->w[1] == b->w[1] && a->w[0] == b->w[0];
+}
+
+static __always_inline int axo_addr_is_zero(const struct axo_addr *a)
+{
+	return !(a->w[0] | a->w[1] | a->w[2] | a->w[3]);
+}
+
+static __always_inline int axo_addr_is4(const struct axo_addr *a)
+{
+	return a->w[2] == AXO_V4MAPPED && !(a->w[0] | a->w[1]);
+}
+
+/* fe80::/10 */
+static __always_inline int axo_addr_is_linklocal6(const struct axo_addr *a)
+{
+	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
+#endif

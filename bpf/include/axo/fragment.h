@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Ports of later fragments. The first fragment of a datagram carries the L4 header; its ports are
+ * remembered under (source, destination, protocol, identification) until the map needs the room.
+ * A later fragment that comes without, or before, its first one cannot be judged and is dropped.
+ */
+#ifndef AXO_FRAGMENT_H
+#define AXO_FRAGMENT_H
+
+#include "axo/maps.h"
+
+/* enable-ipv4-fragment-tracking, enable-ipv6-fragment-tracking */
+#ifndef AXO_FRAG4_TRACKING
+#define AXO_FRAG4_TRACKING 1
+#endif
+#ifndef AXO_FRAG6_TRACKING
+#define AXO_FRAG6_TRACKING 1
+#endif
+
+struct axo_frag4_key {
+	__be32 saddr; /* network order */
+	__be32 daddr; /* network order */
+	__be16 id;    /* network order: identification of the datagram */
+	__u8 proto;
+	__u8 pad;
+};
+
+struct axo_frag6_key {
+	struct axo_addr saddr; /* network order */
+	struct axo_addr daddr; /* network order */
+	__be32 id;	       /* network order: identification of the datagram */
+	__u8 proto;
+	__u8 pad[3];
+};
+
+struct axo_frag_ports {
+	__be16 sport; /* network order; ICMP: identifier */
+	__be16 dport; /* network order; ICMP: identifier */
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u16 pad;
+};
+
+BPF_TABLE("lru_hash", struct axo_frag4_key, struct axo_frag_ports, axo_frag4, 8192);
+BPF_TABLE("lru_hash", struct axo_frag6_key, struct axo_frag_ports, axo_frag6, 8192);
+
+static __always_inline void axo_frag_ports_save(const struct axo_ctx *ctx, struct axo_frag_ports *p)
+{
+	p->sport = ctx->sport;
+	p->dport = ctx->dport;
+	p->icmp_type = ctx->icmp_type;
+	p->icmp_code = ctx->icmp_code;
+	p->pad = 0;
+}
+
+static __always_inline void axo_frag_ports_load(struct axo_ctx *ctx, const struct axo_frag_ports *p)
+{
+	ctx->sport = p->sport;
+	ctx->dport = p->dport;
+	ctx->icmp_type = p->icmp_type;
+	ctx->icmp_code = p->icmp_code;
+}
+
+/* After the L4 parse of a fragment. id: network order. AXO_NEXT or a drop. */
+static __always_inline int axo_fragment4(struct axo_ctx *ctx, __be16 id)
+{
+	struct axo_frag4_key key = {};
+	struct axo_frag_ports ports, *known;
+
+	if (!AXO_FRAG4_TRACKING)
+		return -AXO_DROP_FRAG_NOSUPPORT;
+	key.saddr = ctx->saddr.w[3];
+	key.daddr = ctx->daddr.w[3];
+	key.id = id;
+	key.proto = ctx->proto;
+	if (ctx->pkt & AXO_PKT_LATER) {
+		known = axo_frag4.lookup(&key);
+		if (!known)
+			return -AXO_DROP_FRAG_NOT_FOUND;
+		axo_frag_ports_load(ctx, known);
+		return AXO_NEXT;
+	}
+	axo_frag_ports_save(ctx, &ports);
+	axo_frag4.update(&key, &ports);
+	return AXO_NEXT;
+}
+
+/* The same for IPv6. */
+static __always_inline int axo_fragment6(struct axo_ctx *ctx, __be32 id)
+{
+	struct axo_frag6_key key = {};
+	struct axo_frag_ports ports, *known;
+
+	if (!AXO_FRAG6_TRACKING)
+		return -AXO_DROP_FRAG_NOSUPPORT;
+	key.saddr = ctx->saddr;
+	key.daddr = ctx->daddr;
+	key.id = id;
+	key.proto = ctx->proto;
+	if (ctx->pkt & AXO_PKT_LATER) {
+		known = axo_frag6.lookup(&key);
+		if (!known)
+			return -AXO_DROP_FRAG_NOT_FOUND;
+		axo_frag_ports_load(ctx, known);
+		return AXO_NEXT;
+	}
+	axo_frag_ports_save(ctx, &ports);
+	axo_frag6.update(&key, &ports);
+	return AXO_NEXT;
+}
+
+#endif
