@@ -1,0 +1,1 @@
+"""Benchmarks: both sides in one run, alternating, medians and spread. Run by ``make bench``."""
