@@ -135,13 +135,13 @@ class Netlink:
         mac: str = "",
         peer_mac: str = "",
         alias: str = "",
-        peer_up: bool = False,
         gso_max_size: int = 0,
         gro_max_size: int = 0,
     ) -> tuple[int, int]:
         """Make a pair, host end up; (index, peer's index in its namespace). EEXIST if taken.
 
-        The peer stays down in a foreign namespace until :meth:`configure_pod`, unless ``peer_up``.
+        A peer in the same namespace is up too; in another it stays down until
+        :meth:`configure_pod`.
         """
         message = links.create_veth(
             host_name,
@@ -150,12 +150,11 @@ class Netlink:
             mtu=mtu,
             mac=mac,
             peer_mac=peer_mac,
-            peer_up=peer_up or peer_netns_fd is None,
             gso_max_size=gso_max_size,
             gro_max_size=gro_max_size,
         )
         ends = [host_name] if peer_netns_fd is not None else [host_name, peer_name]
-        made = self._make(message, ends, alias)
+        made = self._make(message, ends, alias, up=True)
         return made.index, made.peer_index
 
     def create_bridge(self, name: str, *, mtu: int = 0, alias: str = "", **values: Any) -> int:
@@ -182,9 +181,11 @@ class Netlink:
         )
         return self._make(message, [link.name], alias).index
 
-    def _make(self, message: Message, names: Sequence[str], alias: str) -> LinkInfo:
+    def _make(
+        self, message: Message, names: Sequence[str], alias: str, *, up: bool | None = None
+    ) -> LinkInfo:
         """Make a link, mark its ends as ours, and look at it: one send and one question."""
-        marks = [links.change(name, alias=alias) for name in names] if alias else []
+        marks = [links.change(name, alias=alias or None, up=up) for name in names]
         with self.socket() as netlink:
             made, *marked = netlink.pipeline([message, *marks])
             if made is not None:

@@ -32,9 +32,9 @@ def _create(link: Link, alias: str) -> None:
         values["address"] = link.mac
     try:
         with IPRoute() as ipr:
-            ipr.link("add", ifname=link.name, kind=link.kind, ifalias=alias, **values)
+            ipr.link("add", ifname=link.name, kind=link.kind, **values)
             index = ipr.link_lookup(ifname=link.name)[0]
-            ipr.link("set", index=index, state="up", arp=link.arp)
+            ipr.link("set", index=index, state="up", arp=link.arp, ifalias=alias)
     except ForeignError as error:
         raise NetlinkError(
             f"link {link.name}: kind {link.kind}: {error.args[1]}".lower(), errno=error.code

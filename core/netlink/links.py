@@ -169,22 +169,21 @@ def create_veth(
     mac: str = "",
     peer_mac: str = "",
     up: bool = True,
-    peer_up: bool = False,
     gso_max_size: int = 0,
     gro_max_size: int = 0,
 ) -> Message:
     """A pair in one message: both ends named, addressed, sized, and the peer where it belongs.
 
-    The kernel ignores an alias in a message that makes a link: send :func:`change` after it.
+    The peer stays down: it cannot be up before the pair is joined. The kernel also ignores an
+    alias in a message that makes a link. For both send :func:`change` after it.
     """
     state = IFF_UP if up else 0
-    peer_state = IFF_UP if peer_up else 0
     sizes = b""
     if gso_max_size:
         sizes += wire.u32(IFLA_GSO_MAX_SIZE, gso_max_size)
     if gro_max_size:
         sizes += wire.u32(IFLA_GRO_MAX_SIZE, gro_max_size)
-    other = IFINFO.pack(0, 0, 0, peer_state, peer_state) + _properties(peer, mtu, peer_mac)
+    other = IFINFO.pack(0, 0, 0, 0, 0) + _properties(peer, mtu, peer_mac)
     if peer_netns_fd is not None:
         other += wire.u32(IFLA_NET_NS_FD, peer_netns_fd)
     body = IFINFO.pack(0, 0, 0, state, state) + _properties(name, mtu, mac) + sizes
