@@ -1,0 +1,185 @@
+"""Compose one C text per program: constants, stage sources, dispatchers, skeleton.
+
+A skeleton writes ``AXO_STAGES(point)`` where plugins may take part. The composer generates
+``axo_stages_<point>(skb, ctx)``, which calls the stages in order while they return ``AXO_NEXT``;
+a point without stages costs no instruction. Quoted includes are merged into the text (bcc
+rewrites map calls in the main text only), with ``#line`` marks that name the real file.
+
+Order of the text: constants; declarations of the dispatchers; the stage sources that this
+program calls (each includes what it needs); the dispatchers; the skeleton. A header may
+therefore call ``AXO_STAGES`` itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from attrs import define, field, frozen
+from axoneme.core.datapath.kinds import Kind, kind
+from axoneme.core.datapath.registry import DatapathRegistry, ProgramSpec, Stage
+from axoneme.core.errors import CompileError
+
+_INCLUDE: Final = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
+_ONCE: Final = re.compile(r"^\s*#\s*pragma\s+once\b")
+_CALL: Final = re.compile(r"\bAXO_STAGES\(\s*(\w+)\s*\)")
+_COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_MAX_DEPTH: Final = 32
+NEXT: Final = 0x7FFF
+"""``AXO_NEXT``: the stage has nothing more to say, go on."""
+
+
+@frozen
+class Composed:
+    """The text of one program, the points it calls and the stages that got in."""
+
+    spec: ProgramSpec
+    text: str
+    points: tuple[str, ...]
+    stages: tuple[Stage, ...]
+
+
+@define
+class _Merger:
+    """Merges quoted includes; files with ``#pragma once`` go in once per text."""
+
+    include_dirs: Sequence[Path]
+    once: set[Path] = field(factory=set)
+
+    def merge(self, path: Path, depth: int = 0) -> list[str]:
+        """The lines of a file with its includes in place, beginning with its mark."""
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as exc:
+            raise CompileError(f"cannot be read: {exc}", file=str(path), line=1) from exc
+        return self.merge_text(text, path, depth)
+
+    def merge_text(self, text: str, path: Path, depth: int = 0) -> list[str]:
+        """The same for a text that stands for ``path``."""
+        if path in self.once:
+            return []
+        lines = [f'#line 1 "{path}"']
+        for number, line in enumerate(text.split("\n"), 1):
+            if _ONCE.match(line):
+                self.once.add(path)
+                lines.append("")
+                continue
+            found = _INCLUDE.match(line)
+            included = self._resolve(found, path, number) if found else None
+            if included is None:
+                lines.append(line)
+                continue
+            if depth >= _MAX_DEPTH:
+                raise CompileError("includes are nested too deep", file=str(path), line=number)
+            lines += self.merge(included, depth + 1)
+            lines.append(f'#line {number + 1} "{path}"')
+        return lines
+
+    def _resolve(self, found: re.Match[str], path: Path, number: int) -> Path | None:
+        """The file to merge; ``None`` leaves an ``#include <…>`` to the compiler."""
+        quoted, angled = found[1], found[2]
+        name = quoted or angled
+        folders = [path.parent, *self.include_dirs] if quoted else list(self.include_dirs)
+        for folder in folders:
+            if (folder / name).is_file():
+                return (folder / name).resolve()
+        if quoted:
+            raise CompileError(f"include file {name!r} not found", file=str(path), line=number)
+        return None
+
+
+def merge_file(path: Path, include_dirs: Iterable[Path] = ()) -> str:
+    """A file with its quoted includes merged: ready for ``loader.load_text``."""
+    return "\n".join(_Merger(list(include_dirs)).merge(path.resolve())) + "\n"
+
+
+def merge_text(text: str, include_dirs: Iterable[Path] = (), name: str = "/text.bpf.c") -> str:
+    """A text with its quoted includes merged; ``name`` stands in messages."""
+    return "\n".join(_Merger(list(include_dirs)).merge_text(text, Path(name))) + "\n"
+
+
+def called_points(text: str) -> list[str]:
+    """Points of the ``AXO_STAGES(point)`` calls of a text, in order, each once."""
+    plain = _COMMENT.sub(" ", text)
+    code = "\n".join(x for x in plain.split("\n") if not re.match(r"\s*#\s*define\s", x))
+    return list(dict.fromkeys(_CALL.findall(code)))
+
+
+def compose(registry: DatapathRegistry, spec: ProgramSpec) -> Composed:
+    """The text of one program, with the sources of just the stages that it calls."""
+    by_point = registry.points()
+    points: list[str] = []
+    files: list[Path] = [p for p, program in registry.sources if program in (None, spec.name)]
+    while True:
+        merger = _Merger(registry.include_dirs)
+        bodies = [merger.merge(path) for path in dict.fromkeys(files)]
+        skeleton = merger.merge(spec.skeleton)
+        text = "\n".join(line for body in [*bodies, skeleton] for line in body)
+        found = called_points(text)
+        wanted = list(
+            dict.fromkeys([*files, *(s.source for p in found for s in by_point.get(p, []))])
+        )
+        if wanted == files and found == points:
+            break
+        files, points = wanted, found
+    dispatchers = [line for p in points for line in _dispatcher(p, by_point.get(p, []), spec)]
+    lines = [
+        *_head(registry, spec, points, by_point),
+        *(line for body in bodies for line in body),
+        f'#line 1 "<axoneme: stages of {spec.name}>"',
+        *dispatchers,
+        *skeleton,
+    ]
+    used = tuple(s for p in points for s in by_point.get(p, []))
+    return Composed(spec, "\n".join(lines) + "\n", tuple(points), used)
+
+
+def _signature(point: str, of: Kind) -> str:
+    return (
+        f"static __always_inline int axo_stages_{point}"
+        f"({of.context} *{of.argument}, struct axo_ctx *ctx)"
+    )
+
+
+def _head(
+    registry: DatapathRegistry,
+    spec: ProgramSpec,
+    points: list[str],
+    by_point: dict[str, list[Stage]],
+) -> list[str]:
+    of = kind(spec.kind)
+    lines = [f'#line 1 "<axoneme: constants of {spec.name}>"']
+    lines += [f"#define {name} {value}" for name, value in sorted(registry.defines.items())]
+    lines.append(f"#define AXO_PROGRAM_{spec.name.upper()} 1")
+    lines += [f"#define AXO_HAVE_{p} {len(stages)}" for p, stages in sorted(by_point.items())]
+    lines.append(f"#define AXO_STAGES(point) axo_stages_##point({of.argument}, ctx)")
+    lines.append("struct axo_ctx;")
+    lines += [f"{_signature(p, of)};" for p in points]
+    return lines
+
+
+def _dispatcher(point: str, stages: list[Stage], spec: ProgramSpec) -> list[str]:
+    of = kind(spec.kind)
+    lines = [_signature(point, of), "{", f"\tint axo_verdict = {NEXT:#x};"]
+    for stage in stages:
+        line = _definition_line(stage)
+        lines.append(f'#line {line} "{stage.source}"')
+        lines.append(f"\taxo_verdict = {stage.function}({of.argument}, ctx);")
+        lines.append(f'#line {line} "{stage.source}"')
+        lines.append(f"\tif (axo_verdict != {NEXT:#x}) return axo_verdict;")
+    return [*lines, "\treturn axo_verdict;", "}"]
+
+
+def _definition_line(stage: Stage) -> int:
+    """Where the stage's function is defined; an error if the source has none of that name."""
+    pattern = re.compile(rf"\b{re.escape(stage.function)}\s*\(")
+    for number, line in enumerate(stage.source.read_text().split("\n"), 1):
+        if pattern.search(line):
+            return number
+    raise CompileError(
+        f"stage function {stage.function} of point {stage.point} is not defined here",
+        file=str(stage.source),
+        line=1,
+    )

@@ -1,0 +1,415 @@
+"""A kernel map by its descriptor: single entries, batches, iteration.
+
+Keys and values are ``bytes`` of exactly the map's sizes; ``typed`` puts models on top. Batches
+are one system call for thousands of entries (0.5 µs each instead of 2 to 4); a kernel or map type
+without them is served entry by entry.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+from axoneme.core.datapath import syscalls as sc
+from axoneme.core.datapath.objects import (
+    MAP_TYPE_NAMES,
+    MAP_TYPES,
+    OF_MAPS_TYPES,
+    PERCPU_TYPES,
+    MapDef,
+)
+from axoneme.core.errors import DatapathError, ExhaustedError, NotFoundError
+
+ANY, NOEXIST, EXIST = sc.ANY, sc.NOEXIST, sc.EXIST
+BATCH: Final = 16384
+"""Entries for each batched system call."""
+_INFO_SIZE: Final = 88
+_NO_BATCH: Final = frozenset({errno.EINVAL, errno.ENOTSUPP if hasattr(errno, "ENOTSUPP") else 524,
+                              errno.EOPNOTSUPP, 524})  # fmt: skip
+
+
+def possible_cpus() -> int:
+    """Slots of a per-CPU value: possible, not online, CPUs."""
+    text = Path("/sys/devices/system/cpu/possible").read_text().strip()
+    return int(text.split(",")[-1].split("-")[-1]) + 1
+
+
+@frozen
+class MapInfo:
+    """What the kernel says about a map; sizes in bytes."""
+
+    type: int
+    id: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    name: str
+
+    @property
+    def type_name(self) -> str:
+        """Such as ``lru_hash``."""
+        return MAP_TYPE_NAMES.get(self.type, str(self.type))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """What must be equal for a pinned map to be ours to use."""
+        return (self.type, self.key_size, self.value_size, self.max_entries, self.flags)
+
+
+def read_info(fd: int) -> MapInfo:
+    """Ask the kernel (``struct bpf_map_info``)."""
+    raw = sc.info_by_fd(fd, _INFO_SIZE)
+    kind, number, key, value, entries, flags, name = struct.unpack_from("=IIIIII16s", raw)
+    return MapInfo(kind, number, key, value, entries, flags, name.split(b"\0")[0].decode())
+
+
+class BpfMap:
+    """One kernel map. Owns its descriptor: ``close`` it, or use it in a ``with``."""
+
+    def __init__(self, fd: int, info: MapInfo, definition: MapDef | None = None) -> None:
+        self.fd = fd
+        self.info = info
+        self.definition = definition
+        self.percpu = possible_cpus() if info.type in PERCPU_TYPES else 0
+        stride = (info.value_size + 7) // 8 * 8
+        self.value_bytes = stride * self.percpu if self.percpu else info.value_size
+        self._batch = info.type not in OF_MAPS_TYPES
+
+    @classmethod
+    def create(  # noqa: PLR0917 # the kernel's own order
+        cls,
+        type: str | int,
+        key_size: int,
+        value_size: int,
+        max_entries: int,
+        flags: int = 0,
+        name: str = "",
+        *,
+        inner: BpfMap | None = None,
+    ) -> BpfMap:
+        """Create a map; ``inner`` is the template of a map of maps."""
+        number = MAP_TYPES[type] if isinstance(type, str) else type
+        inner_fd = inner.fd if inner else 0
+        try:
+            fd = sc.map_create(
+                number,
+                key_size,
+                value_size,
+                max_entries,
+                flags=flags,
+                inner_fd=inner_fd,
+                name=name,
+            )
+        except OSError as exc:
+            raise DatapathError(
+                f"map {name or type} ({key_size} B keys, {value_size} B values, {max_entries} "
+                f"entries) cannot be created: {exc.strerror}",
+                errno=exc.errno or 0,
+            ) from exc
+        return cls(fd, read_info(fd))
+
+    @classmethod
+    def from_fd(cls, fd: int) -> BpfMap:
+        """Take over a descriptor."""
+        return cls(fd, read_info(fd))
+
+    @classmethod
+    def open(cls, path: Path) -> BpfMap:
+        """Open a pinned map."""
+        try:
+            return cls.from_fd(sc.obj_get(str(path)))
+        except FileNotFoundError:
+            raise NotFoundError(f"no map is pinned at {path}") from None
+
+    @classmethod
+    def by_id(cls, number: int) -> BpfMap | None:
+        """Open a map by its id; ``None`` if it is gone."""
+        try:
+            return cls.from_fd(sc.fd_by_id(sc.MAP_GET_FD_BY_ID, number))
+        except FileNotFoundError:
+            return None
+
+    @property
+    def name(self) -> str:
+        """The C name if known, else the kernel's (15 characters)."""
+        return self.definition.name if self.definition else self.info.name
+
+    def close(self) -> None:
+        """Close the descriptor; the map lives on while it is pinned or used."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> BpfMap:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def pin(self, path: Path) -> None:
+        """Pin at a path of the BPF file system, whose folder is made if missing."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sc.obj_pin(self.fd, str(path))
+
+    # -- single entries ----------------------------------------------------------------
+
+    def _element(self, key: bytes, value: ctypes.Array[ctypes.c_char] | None, flags: int) -> bytes:
+        if len(key) != self.info.key_size:
+            raise DatapathError(
+                f"map {self.name}: key of {len(key)} bytes, {self.info.key_size} wanted"
+            )
+        self._key = ctypes.create_string_buffer(key, len(key))
+        address = ctypes.addressof(value) if value is not None else 0
+        return struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(self._key), address, flags)
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value (per-CPU: all slots, each padded to 8 bytes), or ``None``."""
+        value = ctypes.create_string_buffer(self.value_bytes)
+        attr = ctypes.create_string_buffer(self._element(key, value, 0), 32)
+        try:
+            sc.bpf(sc.MAP_LOOKUP_ELEM, attr)
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise self._error("lookup", exc) from exc
+        return value.raw
+
+    def update(self, key: bytes, value: bytes, flags: int = ANY) -> None:
+        """Set an entry; raises ``ExhaustedError`` when the map is full."""
+        if len(value) != self.value_bytes:
+            raise DatapathError(
+                f"map {self.name}: value of {len(value)} bytes, {self.value_bytes} wanted"
+            )
+        buffer = ctypes.create_string_buffer(value, len(value))
+        attr = ctypes.create_string_buffer(self._element(key, buffer, flags), 32)
+        try:
+            sc.bpf(sc.MAP_UPDATE_ELEM, attr)
+        except OSError as exc:
+            raise self._error("update", exc) from exc
+
+    def delete(self, key: bytes) -> bool:
+        """Remove an entry; ``False`` if it was not there."""
+        attr = ctypes.create_string_buffer(self._element(key, None, 0), 32)
+        try:
+            sc.bpf(sc.MAP_DELETE_ELEM, attr)
+        except FileNotFoundError:
+            return False
+        except OSError as exc:
+            raise self._error("delete", exc) from exc
+        return True
+
+    def _error(self, verb: str, exc: OSError) -> Exception:
+        if exc.errno in (errno.E2BIG, errno.ENOSPC) or (
+            exc.errno == errno.ENOMEM and verb == "update"
+        ):
+            return ExhaustedError(
+                f"map {self.name} is full ({self.info.max_entries} entries)",
+                hint="raise the option that sets its size",
+            )
+        return DatapathError(
+            f"map {self.name}: {verb} failed: {exc.strerror}", errno=exc.errno or 0
+        )
+
+    # -- iteration ---------------------------------------------------------------------
+
+    def keys(self) -> Iterator[bytes]:
+        """All keys, one system call each; entries removed meanwhile may restart the walk."""
+        key_size = self.info.key_size
+        buffer = ctypes.create_string_buffer(key_size)
+        following = ctypes.create_string_buffer(key_size)
+        address = 0
+        for _ in range(2 * self.info.max_entries + 2):
+            packed = struct.pack("=IIQQQ", self.fd, 0, address, ctypes.addressof(following), 0)
+            try:
+                sc.bpf(sc.MAP_GET_NEXT_KEY, ctypes.create_string_buffer(packed, 32))
+            except FileNotFoundError:
+                return
+            yield following.raw
+            buffer.raw = following.raw
+            address = ctypes.addressof(buffer)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All entries, in batches. Entries that change meanwhile may be missed or seen twice."""
+        if self._batch:
+            try:
+                yield from self._items_batched()
+            except OSError as exc:
+                if exc.errno not in _NO_BATCH:
+                    raise self._error("dump", exc) from exc
+                self._batch = False
+            else:
+                return
+        for key in self.keys():
+            if (value := self.lookup(key)) is not None:
+                yield key, value
+
+    def _items_batched(self) -> Iterator[tuple[bytes, bytes]]:
+        key_size, value_size = self.info.key_size, self.value_bytes
+        size = min(BATCH, max(self.info.max_entries, 1))
+        token = ctypes.create_string_buffer(max(key_size, 16))
+        started = False
+        while True:
+            keys = ctypes.create_string_buffer(key_size * size)
+            values = ctypes.create_string_buffer(value_size * size)
+            count, more = self._lookup_batch(token, started, keys, values, size)
+            if count < 0:  # a bucket of the hash holds more than the batch
+                size *= 4
+                continue
+            raw_keys, raw_values = keys.raw, values.raw
+            for i in range(count):
+                yield (
+                    raw_keys[i * key_size : (i + 1) * key_size],
+                    raw_values[i * value_size : (i + 1) * value_size],
+                )
+            if not more:
+                return
+            started = True
+
+    def _lookup_batch(
+        self,
+        token: ctypes.Array[ctypes.c_char],
+        started: bool,
+        keys: ctypes.Array[ctypes.c_char],
+        values: ctypes.Array[ctypes.c_char],
+        size: int,
+    ) -> tuple[int, bool]:
+        """``(entries, more)``; ``(-1, True)`` when the buffers are too small."""
+        where = ctypes.addressof(token)
+        attr = sc.attributes(
+            "=QQQQIIQQ",
+            where if started else 0,
+            where,
+            ctypes.addressof(keys),
+            ctypes.addressof(values),
+            size,
+            self.fd,
+            0,
+            0,
+        )
+        more = True
+        try:
+            sc.bpf(sc.MAP_LOOKUP_BATCH, attr)
+        except OSError as exc:
+            if exc.errno == errno.ENOSPC:
+                return -1, True
+            if exc.errno != errno.ENOENT:
+                raise
+            more = False
+        return struct.unpack_from("=I", attr.raw, 32)[0], more
+
+    # -- batches -----------------------------------------------------------------------
+
+    def update_batch(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set many entries. On an error a part may be done; calling again is harmless."""
+        rows = list(pairs)
+        for start in range(0, len(rows), BATCH):
+            chunk = rows[start : start + BATCH]
+            if not (self._batch and self._batch_call(sc.MAP_UPDATE_BATCH, chunk)):
+                for key, value in chunk:
+                    self.update(key, value)
+
+    def delete_batch(self, keys: Iterable[bytes]) -> None:
+        """Remove many entries; those that are not there are skipped."""
+        rows = [(key, b"") for key in keys]
+        for start in range(0, len(rows), BATCH):
+            chunk = rows[start : start + BATCH]
+            while chunk and self._batch:
+                done = self._batch_delete(chunk)
+                if done is None:
+                    break
+                chunk = chunk[done + 1 :]  # the one at ``done`` was not there
+            else:
+                continue
+            for key, _ in chunk:
+                self.delete(key)
+
+    def _batch_attr(self, rows: list[tuple[bytes, bytes]]) -> tuple[object, object, object]:
+        keys = b"".join(key for key, _ in rows)
+        values = b"".join(value for _, value in rows)
+        if len(keys) != len(rows) * self.info.key_size:
+            raise DatapathError(f"map {self.name}: a key is not {self.info.key_size} bytes")
+        if values and len(values) != len(rows) * self.value_bytes:
+            raise DatapathError(f"map {self.name}: a value is not {self.value_bytes} bytes")
+        key_buffer = ctypes.create_string_buffer(keys, len(keys))
+        value_buffer = ctypes.create_string_buffer(values, max(len(values), 1))
+        attr = sc.attributes(
+            "=QQQQIIQQ",
+            0,
+            0,
+            ctypes.addressof(key_buffer),
+            ctypes.addressof(value_buffer) if values else 0,
+            len(rows),
+            self.fd,
+            0,
+            0,
+        )
+        return attr, key_buffer, value_buffer
+
+    def _batch_call(self, command: int, rows: list[tuple[bytes, bytes]]) -> bool:
+        """``False`` if the map type has no batches."""
+        attr, *_keep = self._batch_attr(rows)
+        assert isinstance(attr, ctypes.Array)
+        try:
+            sc.bpf(command, attr)
+        except OSError as exc:
+            if exc.errno in _NO_BATCH:
+                self._batch = False
+                return False
+            raise self._error("update", exc) from exc
+        return True
+
+    def _batch_delete(self, rows: list[tuple[bytes, bytes]]) -> int | None:
+        """How many were deleted before one was missing; ``None`` if batches do not work."""
+        attr, *_keep = self._batch_attr(rows)
+        assert isinstance(attr, ctypes.Array)
+        try:
+            sc.bpf(sc.MAP_DELETE_BATCH, attr)
+        except FileNotFoundError:
+            done: int = struct.unpack_from("=I", attr.raw, 32)[0]
+            return done
+        except OSError as exc:
+            if exc.errno in _NO_BATCH:
+                self._batch = False
+                return None
+            raise self._error("delete", exc) from exc
+        return len(rows)
+
+    def replace(self, wanted: dict[bytes, bytes]) -> tuple[int, int]:
+        """Make the contents equal to ``wanted``: additions and changes before removals.
+
+        Returns how many entries were set and removed.
+        """
+        present = dict(self.items())
+        changed = [(k, v) for k, v in wanted.items() if present.get(k) != v]
+        gone = [k for k in present if k not in wanted]
+        self.update_batch(changed)
+        self.delete_batch(gone)
+        return len(changed), len(gone)
+
+    def set_map(self, key: bytes, inner: BpfMap) -> None:
+        """Put a map into a map of maps; the kernel keeps it alive."""
+        self.update(key, struct.pack("=I", inner.fd))
+
+    def get_map(self, key: bytes) -> BpfMap | None:
+        """The inner map of a map of maps, opened anew."""
+        value = self.lookup(key)
+        return BpfMap.by_id(struct.unpack("=I", value)[0]) if value else None
+
+    def cpu_values(self, value: bytes) -> list[bytes]:
+        """The slots of a per-CPU value, without their padding."""
+        stride = self.value_bytes // max(self.percpu, 1)
+        size = self.info.value_size
+        return [value[i * stride : i * stride + size] for i in range(max(self.percpu, 1))]
+
+
+def sum_u64(values: Iterable[bytes]) -> tuple[int, ...]:
+    """Add per-CPU slots that are arrays of native ``u64`` counters, member by member."""
+    rows = [struct.unpack(f"={len(v) // 8}Q", v) for v in values]
+    return tuple(sum(column) for column in zip(*rows, strict=True))
