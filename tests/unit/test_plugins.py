@@ -173,7 +173,7 @@ def test_errors_of_our_tree_are_answers_and_others_name_the_plugin() -> None:
         raise AxonemeError("answer") if kinds == "ours" else KeyError("foreign")
 
     manager = start(plugin("a", axoneme_register_kinds=axoneme_register_kinds))
-    with pytest.raises(AxonemeError, match="^answer$"):
+    with pytest.raises(AxonemeError, match=r"^answer$"):
         manager.hook.axoneme_register_kinds(kinds="ours")
     with pytest.raises(PluginError, match=r"plugin a: axoneme_register_kinds: KeyError: .*py:"):
         manager.hook.axoneme_register_kinds(kinds="theirs")
@@ -225,7 +225,7 @@ def test_two_plugins_with_one_key_are_an_error_that_names_both() -> None:
 
     one = plugin("one", axoneme_register_options=axoneme_register_options)
     two = plugin("two", axoneme_register_options=axoneme_register_options)
-    with pytest.raises(PluginError, match="plugin two: option shared of two .* by one"):
+    with pytest.raises(PluginError, match=r"plugin two: option shared of two .* by one"):
         start(one, two)
 
 
