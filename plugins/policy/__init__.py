@@ -1,0 +1,1 @@
+"""Network policy by identity; see README.md beside it."""

@@ -1,0 +1,1 @@
+"""From policy objects to rules: one decoder per kind, all strict."""

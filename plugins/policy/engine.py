@@ -1,0 +1,422 @@
+"""The policy engine: identities and rules in, map entries per subject identity out.
+
+Pure: no clock, no loop, no kernel. Every input marks what it touches, as (subject, direction,
+peer), and :meth:`PolicyEngine.flush` recomputes just that. Peer 0 is anybody. What a peer gets
+depends only on which rules select it, so peers with the same rules share one decision.
+
+Invariant, held by a test against a reference and one against a fresh engine: after ``flush`` the
+entries of a subject are a function of the rules, identities, subjects and named ports alone, not
+of the order in which they came.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from attrs import Factory, define, frozen
+from axoneme.core.model.endpoint import NamedPort
+from axoneme.core.model.identity import Reserved
+from axoneme.core.model.labels import RESERVED, LabelSet
+from axoneme.core.model.objects import ObjectKey
+from axoneme.core.model.policy import Rule
+from axoneme.plugins.policy.entries import (
+    ANY_PEER,
+    DENY,
+    EGRESS,
+    INGRESS,
+    Entries,
+    PolicyKey,
+    PolicyValue,
+    resolve,
+    value_of,
+)
+from axoneme.plugins.policy.l4 import ANY, L4
+from axoneme.plugins.policy.selectors import Prefix, SelectorCache
+from axoneme.plugins.policy.terms import (
+    Cookies,
+    NamedPorts,
+    Term,
+    compile_rule,
+    default_allow,
+    directions,
+    named_ports,
+)
+
+DIRECTIONS = (INGRESS, EGRESS)
+
+
+@frozen
+class Settings:
+    """What the configuration says: ``mode`` is default, always or never."""
+
+    mode: str = "default"
+    allow_localhost: bool = True
+
+
+@define(eq=False)
+class _Compiled:
+    """A rule in force."""
+
+    key: ObjectKey
+    rule: Rule
+    cookie: int
+    subject: int  # handle of the subject selector
+    terms: list[tuple[Term, tuple[int, ...] | None]]  # with the handles of its peers
+
+
+Terms = dict[int, dict[Term, None]]
+_Changing = tuple[dict[PolicyKey, PolicyValue], dict[PolicyKey, PolicyValue]]
+
+
+@define(eq=False)
+class _Subject:
+    """What is known of one subject identity. Terms by handle of the peer selector, 0 anybody."""
+
+    entries: dict[PolicyKey, PolicyValue] = Factory(dict)
+    by_peer: dict[tuple[int, int], list[PolicyKey]] = Factory(dict)
+    terms: tuple[Terms, Terms] = Factory(lambda: ({}, {}))
+    rules: set[int] = Factory(set)  # cookies
+    enforcing: list[int] = Factory(lambda: [0, 0])  # rules that ask for default deny
+    ports: tuple[NamedPorts, NamedPorts] = ({}, {})
+    dirty: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
+    fresh: bool = True
+
+
+@frozen
+class Delta:
+    """How one subject changed since the last flush; ``gone`` when it is no subject any more."""
+
+    upserts: Mapping[PolicyKey, PolicyValue] = Factory(dict)
+    deletes: Mapping[PolicyKey, PolicyValue] = Factory(dict)
+    gone: bool = False
+
+
+class PolicyEngine:
+    """Computes entries; see the module's docstring."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.selectors = SelectorCache()
+        self._cookies = Cookies()
+        self._rules: dict[int, _Compiled] = {}
+        self._of_object: dict[ObjectKey, dict[Rule, int]] = {}
+        self._by_subject_handle: defaultdict[int, set[int]] = defaultdict(set)
+        self._users: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
+        self._subjects: dict[int, _Subject] = {}
+        self._peer_ports: dict[int, tuple[NamedPorts, NamedPorts]] = {}
+        self._gone: set[int] = set()
+        self.peers_computed = 0
+        """(subject, direction, peer) decisions ever made: the measure of work done."""
+
+    # Rules
+
+    def set_rules(self, key: ObjectKey, rules: Iterable[Rule]) -> None:
+        """Make ``rules`` the rules of one object; equal ones are not touched."""
+        wanted = dict.fromkeys(rules)
+        present = self._of_object.get(key, {})
+        for rule in [r for r in present if r not in wanted]:
+            self._remove_rule(present.pop(rule))
+        for rule in wanted:
+            if rule not in present:
+                present[rule] = self._add_rule(key, rule)
+        if present:
+            self._of_object[key] = present
+        else:
+            self._of_object.pop(key, None)
+
+    def rules(self) -> list[tuple[int, ObjectKey, Rule]]:
+        """Cookie, object and rule of everything in force."""
+        return [(c.cookie, c.key, c.rule) for c in self._rules.values()]
+
+    def rule(self, cookie: int) -> Rule | None:
+        """The rule behind a cookie; ``None`` for 0 (the default) and for numbers of the past."""
+        found = self._rules.get(cookie)
+        return found.rule if found else None
+
+    def _add_rule(self, key: ObjectKey, rule: Rule) -> int:
+        cookie = self._cookies.take(f"{rule.origin} {rule.direction}")
+        terms: list[tuple[Term, tuple[int, ...] | None]] = []
+        for term in compile_rule(rule, cookie):
+            peers = None
+            if term.peers is not None:
+                peers = tuple(self.selectors.acquire(p) for p in term.peers)
+            terms.append((term, peers))
+        subject = self.selectors.acquire(rule.subject)
+        compiled = _Compiled(key, rule, cookie, subject, terms)
+        self._rules[cookie] = compiled
+        self._by_subject_handle[subject].add(cookie)
+        for identity in self.selectors.matched(subject) & self._subjects.keys():
+            self._link(identity, compiled)
+        return cookie
+
+    def _remove_rule(self, cookie: int) -> None:
+        compiled = self._rules.pop(cookie)
+        for identity in self.selectors.matched(compiled.subject) & self._subjects.keys():
+            self._unlink(identity, compiled)
+        self._by_subject_handle[compiled.subject].discard(cookie)
+        if not self._by_subject_handle[compiled.subject]:
+            del self._by_subject_handle[compiled.subject]
+        for _, handles in compiled.terms:
+            for handle in handles or ():
+                self.selectors.release(handle)
+        self.selectors.release(compiled.subject)
+        self._cookies.give_back(cookie)
+
+    # Identities
+
+    def upsert_identity(
+        self, identity: int, labels: LabelSet, prefixes: Iterable[Prefix] = ()
+    ) -> None:
+        """An identity exists with these labels and stands for these prefixes, if any."""
+        prefixes = tuple(prefixes)
+        if self.selectors.same_identity(identity, labels, prefixes):
+            return
+        self.remove_identity(identity)
+        self._touch(identity, self.selectors.add_identity(identity, labels, prefixes))
+        self._relink(identity)
+
+    def remove_identity(self, identity: int) -> None:
+        """An identity is gone. As a subject it keeps its default, without any rule."""
+        if identity in self.selectors:
+            self._touch(identity, self.selectors.remove_identity(identity))
+            self._relink(identity)
+
+    def _touch(self, identity: int, handles: Iterable[int]) -> None:
+        for handle in handles:
+            for subject, direction in self._users.get(handle, ()):
+                self._subjects[subject].dirty[direction].add(identity)
+
+    # Subjects
+
+    def set_subject(self, identity: int, pods: Iterable[Iterable[NamedPort]] = ()) -> None:
+        """An identity has endpoints here, with these named ports (one list per endpoint)."""
+        ports = named_ports(pods)
+        subject = self._subjects.get(identity)
+        if subject is None:
+            self._subjects[identity] = subject = _Subject(ports=ports)
+            self._gone.discard(identity)
+            self._relink(identity)
+        elif subject.ports != ports:
+            subject.ports = ports
+            for peer in self._peers_with_names(subject, INGRESS):
+                subject.dirty[INGRESS].add(peer)
+
+    def remove_subject(self, identity: int) -> None:
+        """The last endpoint of an identity is gone."""
+        subject = self._subjects.get(identity)
+        if subject is None:
+            return
+        for cookie in list(subject.rules):
+            self._unlink(identity, self._rules[cookie])
+        del self._subjects[identity]
+        self._gone.add(identity)
+
+    def subjects(self) -> list[int]:
+        """Identities with endpoints here."""
+        return list(self._subjects)
+
+    def set_peer_ports(self, identity: int, pods: Iterable[Iterable[NamedPort]]) -> None:
+        """Named ports of the pods behind an identity, anywhere in the cluster, for egress."""
+        ports = named_ports(pods)
+        if self._peer_ports.get(identity, ({}, {})) == ports:
+            return
+        if ports == ({}, {}):
+            del self._peer_ports[identity]
+        else:
+            self._peer_ports[identity] = ports
+        for handle in self.selectors.handles_of(identity):
+            for subject, direction in self._users.get(handle, ()):
+                if direction == EGRESS:
+                    self._subjects[subject].dirty[EGRESS].add(identity)
+
+    def entries(self, identity: int) -> Entries:
+        """Entries of a subject as of the last flush; empty for others."""
+        subject = self._subjects.get(identity)
+        return subject.entries if subject else {}
+
+    def enforced(self, identity: int) -> tuple[bool, bool]:
+        """Whether ingress and egress of a subject are default-deny."""
+        subject = self._subjects.get(identity)
+        if subject is None:
+            return False, False
+        return self._enforced(identity, subject, INGRESS), self._enforced(identity, subject, EGRESS)
+
+    def rules_of(self, identity: int) -> set[int]:
+        """Cookies of the rules that select a subject."""
+        subject = self._subjects.get(identity)
+        return set(subject.rules) if subject else set()
+
+    def _relink(self, identity: int) -> None:
+        """Bring the rules of a subject in line with its labels."""
+        subject = self._subjects.get(identity)
+        if subject is None:
+            return
+        wanted: set[int] = set()
+        for handle in self.selectors.handles_of(identity):
+            wanted |= self._by_subject_handle.get(handle, set())
+        for cookie in subject.rules - wanted:
+            self._unlink(identity, self._rules[cookie])
+        for cookie in wanted - subject.rules:
+            self._link(identity, self._rules[cookie])
+        self._dirty_defaults(subject)
+
+    def _link(self, identity: int, compiled: _Compiled) -> None:
+        subject = self._subjects[identity]
+        subject.rules.add(compiled.cookie)
+        for term, handles in compiled.terms:
+            dirty = subject.dirty[term.direction]
+            terms = subject.terms[term.direction]
+            for handle in (ANY_PEER,) if handles is None else handles:
+                if handle not in terms:
+                    terms[handle] = {}
+                    if handle:
+                        self._users[handle].add((identity, term.direction))
+                terms[handle][term] = None
+                dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
+        if compiled.rule.default_deny:
+            subject.enforcing[directions(compiled.rule.direction)] += 1
+        self._dirty_defaults(subject)
+
+    def _unlink(self, identity: int, compiled: _Compiled) -> None:
+        subject = self._subjects[identity]
+        subject.rules.discard(compiled.cookie)
+        for term, handles in compiled.terms:
+            dirty = subject.dirty[term.direction]
+            terms = subject.terms[term.direction]
+            for handle in (ANY_PEER,) if handles is None else handles:
+                terms[handle].pop(term, None)
+                if not terms[handle]:
+                    del terms[handle]
+                    if handle:
+                        self._forget_user(handle, identity, term.direction)
+                dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
+        if compiled.rule.default_deny:
+            subject.enforcing[directions(compiled.rule.direction)] -= 1
+        self._dirty_defaults(subject)
+
+    def _forget_user(self, handle: int, identity: int, direction: int) -> None:
+        users = self._users[handle]
+        users.discard((identity, direction))
+        if not users:
+            del self._users[handle]
+
+    @staticmethod
+    def _dirty_defaults(subject: _Subject) -> None:
+        subject.dirty[INGRESS].update((ANY_PEER, int(Reserved.HOST)))
+        subject.dirty[EGRESS].add(ANY_PEER)
+
+    def _peers_with_names(self, subject: _Subject, direction: int) -> set[int]:
+        peers: set[int] = set()
+        for handle, terms in subject.terms[direction].items():
+            if any(term.names for term in terms):
+                peers |= self.selectors.matched(handle) if handle else {ANY_PEER}
+        return peers
+
+    # Computing
+
+    def flush(self) -> dict[int, Delta]:
+        """Recompute what was touched; how each subject changed, the unchanged ones left out."""
+        deltas = {identity: Delta(gone=True) for identity in self._gone}
+        self._gone.clear()
+        for identity, subject in self._subjects.items():
+            if not subject.fresh and not any(subject.dirty):
+                continue
+            delta = self._recompute(identity, subject)
+            if subject.fresh or delta.upserts or delta.deletes:
+                deltas[identity] = delta
+            subject.fresh = False
+        return deltas
+
+    def _recompute(self, identity: int, subject: _Subject) -> Delta:
+        upserts: dict[PolicyKey, PolicyValue] = {}
+        deletes: dict[PolicyKey, PolicyValue] = {}
+        for direction in DIRECTIONS:
+            decided: dict[tuple[Term, ...], list[tuple[L4, PolicyValue]]] = {}
+            dirty = subject.dirty[direction]
+            for peer in dirty:
+                wanted = self._peer_entries(identity, subject, direction, peer, decided)
+                self._replace(subject, (direction, peer), wanted, (upserts, deletes))
+            self.peers_computed += len(dirty)
+            dirty.clear()
+        return Delta(upserts, deletes)
+
+    def _peer_entries(
+        self,
+        identity: int,
+        subject: _Subject,
+        direction: int,
+        peer: int,
+        decided: dict[tuple[Term, ...], list[tuple[L4, PolicyValue]]],
+    ) -> list[tuple[L4, PolicyValue]]:
+        terms = self._terms_for(identity, subject, direction, peer)
+        key = tuple(sorted(terms, key=lambda t: (t.cookie, id(t))))
+        shared = direction == INGRESS or not any(t.names for t in key)
+        if shared and key in decided:
+            return decided[key]
+        own = subject.ports if direction == INGRESS else self._peer_ports.get(peer, ({}, {}))
+        # A name on egress means what it means on any pod of the peer: reference §2.3.
+        every, some = own if direction == INGRESS else (own[1], own[1])
+        claims = (c for t in key for c in t.claims(some if t.precedence == DENY else every))
+        result = [(l4, value_of(l4, claim)) for l4, claim in resolve(claims).items()]
+        if shared:
+            decided[key] = result
+        return result
+
+    def _terms_for(
+        self, identity: int, subject: _Subject, direction: int, peer: int
+    ) -> dict[Term, None]:
+        if self.settings.mode == "never":
+            return {_DEFAULT[direction]: None} if peer == ANY_PEER else {}
+        of_handle = subject.terms[direction]
+        found: dict[Term, None] = {}
+        if peer == ANY_PEER:
+            found.update(of_handle.get(ANY_PEER, {}))
+        else:
+            handles = self.selectors.handles_of(peer)
+            small, large = (
+                (handles, of_handle) if len(handles) < len(of_handle) else (of_handle, handles)
+            )
+            for handle in small:
+                if handle in large and handle:
+                    found.update(of_handle[handle])
+        enforced = self._enforced(identity, subject, direction)
+        if peer == ANY_PEER and not enforced:
+            found[_DEFAULT[direction]] = None
+        elif peer == Reserved.HOST and (direction, enforced) == (INGRESS, True):
+            found.update({_LOCALHOST: None} if self.settings.allow_localhost else {})
+        return found
+
+    def _enforced(self, identity: int, subject: _Subject, direction: int) -> bool:
+        if self.settings.mode != "default":
+            return self.settings.mode == "always"
+        if subject.enforcing[direction]:
+            return True
+        labels = self.selectors.labels(identity)
+        # Who nobody can name yet (no labels known, or reserved:init) gets nothing by default.
+        return labels is None or labels.get(RESERVED, "init") is not None
+
+    @staticmethod
+    def _replace(
+        subject: _Subject,
+        place: tuple[int, int],
+        wanted: list[tuple[L4, PolicyValue]],
+        delta: _Changing,
+    ) -> None:
+        """Put the entries of one (direction, peer) in place and note the difference."""
+        upserts, deletes = delta
+        direction, peer = place
+        old = subject.by_peer.pop(place, [])
+        keys = [PolicyKey(peer, direction, *l4) for l4, _ in wanted]
+        for key in set(old).difference(keys):
+            deletes[key] = subject.entries.pop(key)
+        for key, (_, value) in zip(keys, wanted, strict=True):
+            if subject.entries.get(key) != value:
+                upserts[key] = value
+                subject.entries[key] = value
+        if keys:
+            subject.by_peer[place] = keys
+
+
+_DEFAULT = (default_allow(INGRESS), default_allow(EGRESS))
+_LOCALHOST = Term(0, INGRESS, _DEFAULT[INGRESS].precedence, None, (ANY,))

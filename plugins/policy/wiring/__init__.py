@@ -1,0 +1,1 @@
+"""Between the pure engine and the agent: store, tables, kernel maps, API."""
