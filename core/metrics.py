@@ -51,7 +51,7 @@ class MetricRegistry:
         self.registry = prometheus_client.CollectorRegistry(auto_describe=False)
         self._off = {full_name(word[1:]) for word in toggles if word.startswith("-")}
         self._on = {full_name(word[1:]) for word in toggles if word.startswith("+")}
-        self.names: set[str] = set()
+        self._names: set[str] = set()
 
     def counter(
         self, name: str, help: str, labels: Sequence[str] = (), *, default: bool = True
@@ -125,14 +125,14 @@ class MetricRegistry:
 
     def names(self) -> list[str]:
         """Full names of what is declared, on or off."""
-        return sorted(self.names)
+        return sorted(self._names)
 
     def _claim(self, name: str, default: bool) -> tuple[str, Any]:
         """The full name, and the registry or ``None`` when the metric is off."""
         full = full_name(name)
-        if full in self.names:
+        if full in self._names:
             raise AxonemeError(f"metric {full} exists already")
-        self.names.add(full)
+        self._names.add(full)
         on = full in self._on or (default and full not in self._off)
         return full, self.registry if on else None
 
