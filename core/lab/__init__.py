@@ -1,1 +1,1 @@
-"""The lab package of the core; see README.md beside it or in core/."""
+"""The lab: N nodes with real agents, programs and an underlay on one machine; see README.md."""

@@ -1,0 +1,293 @@
+"""``axoneme lab``: a cluster on one machine. The work is in :mod:`axoneme.core.lab`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from axoneme.core.lab.controller import Result
+    from axoneme.core.lab.model import Lab
+    from axoneme.core.lab.output import Output
+    from axoneme.core.store.sync import SyncStore
+
+OUTPUT = click.option(
+    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="Form."
+)
+FILES = click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Manifest file or folder; may be repeated.",
+)
+COMMAND = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+RAW = {"ignore_unknown_options": True, "allow_interspersed_args": False}
+
+
+@click.group("lab")
+def lab() -> None:
+    """Run a cluster of network namespaces on this machine.
+
+    \b
+    axoneme lab up --nodes 3
+    axoneme lab apply -f deploy/examples/demo.yaml
+    axoneme lab matrix
+    axoneme lab down
+    """
+
+
+def _output(quiet: bool = False) -> Output:
+    from axoneme.core.lab.output import Output
+
+    return Output(quiet=quiet)
+
+
+def _lab() -> Lab:
+    """The running lab."""
+    from axoneme.core.lab.model import Lab
+    from axoneme.core.lab.paths import LabPaths
+
+    return Lab.load(LabPaths.current())
+
+
+def _store(running: Lab) -> SyncStore:
+    from axoneme.core.store.sync import SyncStore
+
+    return SyncStore(running.paths.store)
+
+
+@lab.command()
+@click.option("--nodes", default=2, show_default=True, help="Number of nodes.")
+@click.option("--config", "settings", multiple=True, metavar="KEY=VALUE", help="Configuration.")
+@click.option("--ipv6/--no-ipv6", default=True, help="Pods with IPv6 beside IPv4 (the default).")
+def up(nodes: int, settings: tuple[str, ...], ipv6: bool) -> None:
+    """Start a lab.
+
+    \b
+    axoneme lab up
+    axoneme lab up --nodes 3 --config routing-mode=native
+    """
+    from axoneme.core.lab import report, start
+    from axoneme.core.lab.paths import LabPaths
+    from axoneme.core.lab.settings import parse
+
+    config = parse(settings)
+    if not ipv6:
+        config.setdefault("enable-ipv6", "false")
+    output = _output()
+    running = start.up(LabPaths.current(), nodes, config, output)
+    report.print_lab(running, output)
+
+
+@lab.command()
+def down() -> None:
+    """Remove the lab and all that belongs to it, also after a crash."""
+    from axoneme.core.errors import LabError
+    from axoneme.core.lab import cleanup
+    from axoneme.core.lab.paths import LabPaths
+
+    paths, output = LabPaths.current(), _output()
+    if not cleanup.anything_there(paths):
+        output.note("no lab is there")
+        return
+    with output.step("remove the lab"):
+        left = cleanup.tear_down(paths)
+    if left:
+        raise LabError(f"still there: {', '.join(left)}")
+
+
+@lab.command()
+@FILES
+def apply(files: tuple[Path, ...]) -> None:
+    """Put manifests into the store; workloads get their pods.
+
+    \b
+    axoneme lab apply -f app.yaml -f policies/
+    """
+    from axoneme.core.lab import controller, manifests, settle
+    from axoneme.core.lab.model import locked
+
+    running, output = _lab(), _output()
+    store = _store(running)
+    documents = manifests.read(files, store, [n.name for n in running.nodes])
+    with locked(running.paths):
+        result = controller.apply(running, store, documents, output)
+        settle.wait(running, store, output)
+    _finish(result, output, f"{result.applied} objects applied")
+
+
+@lab.command()
+@FILES
+def delete(files: tuple[Path, ...]) -> None:
+    """Remove manifests' objects from the store, and the pods that follow from them."""
+    from axoneme.core.lab import controller, manifests, settle
+    from axoneme.core.lab.model import locked
+
+    running, output = _lab(), _output()
+    store = _store(running)
+    documents = manifests.read(files, store, [n.name for n in running.nodes])
+    with locked(running.paths):
+        result = controller.delete(running, store, documents, output)
+        settle.wait(running, store, output)
+    _finish(result, output, f"{result.deleted} objects deleted")
+
+
+def _finish(result: Result, output: Output, text: str) -> None:
+    """Say what was done; fail when something could not be."""
+    if result.created:
+        text += f", {len(result.created)} pods started"
+    if result.removed:
+        text += f", {len(result.removed)} pods removed"
+    output.note(text)
+    for name, message in sorted(result.failures.items()):
+        output.error(f"pod {name}: {message}")
+    if result.failures:
+        sys.exit(1)
+
+
+@lab.command()
+@OUTPUT
+@click.option("-n", "--namespace", default="", help="Only this namespace.")
+def pods(form: str, namespace: str) -> None:
+    """List the pods."""
+    from axoneme.core.lab import report
+
+    running = _lab()
+    rows = report.pod_rows(running, _store(running), namespace)
+    if form == "json":
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        _output().print(report.pod_table(rows))
+
+
+@lab.command("exec", context_settings=RAW)
+@click.argument("pod")
+@COMMAND
+def exec_(pod: str, command: tuple[str, ...]) -> None:
+    """Run a command in a pod's network namespace; its exit code is ours.
+
+    \b
+    axoneme lab exec demo/client -- curl -s http://10.244.1.17:8080/
+    """
+    _enter(pod, command)
+
+
+@lab.command(context_settings=RAW)
+@click.argument("node")
+@COMMAND
+def node(node: str, command: tuple[str, ...]) -> None:
+    """Run a command in a node's network namespace (or in that of "world")."""
+    from axoneme.core.lab import netns
+    from axoneme.core.lab.paths import UNDERLAY, WORLD
+
+    running = _lab()
+    name = node if node in (WORLD, UNDERLAY) else running.node(node).name
+    netns.exec_in(running.paths.netns(name), command)
+
+
+def _enter(pod: str, command: tuple[str, ...]) -> None:
+    from axoneme.core.lab import netns, targets
+
+    running = _lab()
+    place = targets.source_pod(running, _store(running), pod)
+    assert place.netns is not None
+    netns.exec_in(place.netns, command)
+
+
+@lab.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: TO's first port.")
+@click.option("--proto", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
+@click.option("--family", type=click.Choice(["4", "6"]), default=None, help="IPv4 or IPv6.")
+@OUTPUT
+def probe(  # noqa: PLR0917 - click hands them over by name
+    source: str, target: str, port: int, proto: str | None, family: str | None, form: str
+) -> None:
+    """Make one connection attempt: allowed, denied or error, and why.
+
+    FROM is a pod, a node or "world"; TO is a pod, service, node, address or "world".
+
+    \b
+    axoneme lab probe demo/client demo/web --port 8080
+    axoneme lab probe demo/client 198.51.100.1 --proto icmp
+    """
+    from axoneme.core.lab import probe as probes
+    from axoneme.core.lab import report, targets
+
+    running = _lab()
+    store = _store(running)
+    order = probes.order(
+        targets.source(running, store, source),
+        targets.target(running, store, target),
+        family=int(family or 0),
+        proto=proto or "",
+        port=port,
+    )
+    result = probes.run(running, [order])[0]
+    if form == "json":
+        click.echo(json.dumps(result.as_dict()))
+    else:
+        _output().print(report.probe_line(order, result))
+
+
+@lab.command()
+@click.option("-n", "--namespace", default="", help="Only pods of this namespace.")
+@click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: declared ports.")
+@click.option("--proto", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
+@OUTPUT
+def matrix(namespace: str, port: int, proto: str | None, form: str) -> None:
+    """Probe every pair of pods, in both families."""
+    from axoneme.core.lab import matrix as matrices
+    from axoneme.core.lab import report
+
+    running = _lab()
+    pods = matrices.places(running, namespace)
+    orders = matrices.orders(pods, port=port, proto=proto or "")
+    output = _output(quiet=form == "json")
+    with output.step(f"{len(orders)} probes among {len(pods)} pods"):
+        cells = matrices.run(running, orders)
+    if form == "json":
+        click.echo(json.dumps([c.as_dict() for c in cells], indent=1))
+    else:
+        report.print_matrix(pods, cells, output)
+
+
+@lab.command()
+@click.argument("node")
+@click.argument("action", type=click.Choice(["restart", "kill", "stop", "start"]))
+@click.option(
+    "--config", "settings", multiple=True, metavar="KEY=VALUE", help="Change the configuration."
+)
+def agent(node: str, action: str, settings: tuple[str, ...]) -> None:
+    """Stop, kill, start or restart a node's agent (NODE may be "operator" or "all").
+
+    \b
+    axoneme lab agent node1 kill
+    axoneme lab agent all restart --config routing-mode=native
+    """
+    from axoneme.core.lab import faults
+    from axoneme.core.lab.settings import parse
+
+    faults.act(_lab(), node, action, parse(settings), _output())
+
+
+@lab.command()
+@click.option("--keep", is_flag=True, help="Leave the lab running afterwards.")
+def demo(keep: bool) -> None:
+    """Show the whole thing: two nodes, a few pods, two policies, the matrix, the drops."""
+    from axoneme.core.lab import demo as show
+
+    sys.exit(show.run(_output(), keep=keep))
+
+
+def register(root: Any) -> None:
+    """Add the group to the root command."""
+    root.add_command(lab)

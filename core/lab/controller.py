@@ -1,0 +1,182 @@
+"""Applying and deleting manifests, and making the pods follow: what controllers do in a cluster.
+
+There is no daemon: each command puts objects into the store, compares the pods that ought to be
+there with those that are, and makes the difference. Running it again repairs what failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from attrs import Factory, define
+from axoneme.core.errors import NotFoundError
+from axoneme.core.lab import pods, workloads
+from axoneme.core.lab.manifests import Document
+from axoneme.core.lab.model import Lab, PodRecord
+from axoneme.core.lab.output import Output
+from axoneme.core.lab.start import namespace_object, node_labels
+from axoneme.core.lab.validation import TEMPLATED
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.store.sync import SyncStore
+
+_FIRST: Final = ("Namespace", "ServiceAccount", "ConfigMap", "Secret", "CiliumCIDRGroup")
+
+
+@define
+class Result:
+    """What one command did."""
+
+    applied: int = 0
+    deleted: int = 0
+    created: list[str] = Factory(list)
+    removed: list[str] = Factory(list)
+    failures: dict[str, str] = Factory(dict)
+
+
+def apply(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Output) -> Result:
+    """Write checked documents to the store, policies before pods, then make the pods follow."""
+    result = Result()
+    for document in documents:
+        if not document.known:
+            kind = f"{document.body['kind']} ({document.body['apiVersion']})"
+            output.warning(f"{document.where}: {kind} is not known here; kept, without effect")
+    with output.step(f"{len(documents)} objects into the store"):
+        _ensure_namespaces(store, documents)
+        placed = {r.full_name: r.node for r in lab.pods()}
+        for document in sorted(documents, key=lambda d: _rank(store, d)):
+            store.apply(_prepared(document, placed))
+            result.applied += 1
+    return reconcile(lab, store, output, result)
+
+
+def delete(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Output) -> Result:
+    """Remove the documents' objects from the store, and the pods that follow from them."""
+    result = Result()
+    with output.step(f"{len(documents)} objects out of the store"):
+        for document in documents:
+            keys = [document.key]
+            if document.key.kind == "Namespace":
+                keys = [*_in_namespace(store, document.key.name), document.key]
+            for key in keys:
+                if key.kind == "Pod" and _record(lab, key) is not None:
+                    result.deleted += 1  # goes with its namespace, below
+                    continue
+                try:
+                    store.delete(key)
+                    result.deleted += 1
+                except NotFoundError:
+                    output.note(f"{key} is not there")
+    doomed = {d.key for d in documents}
+    spaces = {d.key.name for d in documents if d.key.kind == "Namespace"}
+    return reconcile(lab, store, output, result, doomed=doomed, spaces=spaces)
+
+
+def reconcile(
+    lab: Lab,
+    store: SyncStore,
+    output: Output,
+    result: Result,
+    *,
+    doomed: Iterable[ObjectKey] = (),
+    spaces: Iterable[str] = (),
+) -> Result:
+    """Make the pods what the store says. ``doomed`` objects and ``spaces`` count as deleted."""
+    nodes = {node.name: node_labels(node.name) for node in lab.nodes}
+    gone, gone_spaces = set(doomed), set(spaces)
+    objects = [
+        o for o in store.list("Pod") if o.key not in gone and o.key.namespace not in gone_spaces
+    ]
+    owners = [o for kind in TEMPLATED for o in store.list(kind)]
+    plans = workloads.plan(owners, objects, nodes)
+    records = {r.full_name: r for r in lab.pods()}
+    obsolete = [
+        r
+        for n, r in records.items()
+        if n not in plans or plans[n].template != r.template or plans[n].node not in ("", r.node)
+    ]
+    if obsolete:
+        with output.step(f"remove {len(obsolete)} pods"):
+            result.failures |= pods.destroy(lab, store, obsolete)
+            result.removed += [r.full_name for r in obsolete]
+    _delete_objects(store, objects, plans, records)
+    kept = {n: r.node for n, r in records.items() if n not in set(result.removed)}
+    placement = workloads.place(plans.values(), kept, nodes)
+    _refresh(store, plans, kept)
+    missing = {n: p for n, p in plans.items() if n not in kept and n in placement}
+    if missing:
+        with output.step(f"start {len(missing)} pods"):
+            result.failures |= pods.create(lab, store, missing, placement)
+            result.created += [n for n in missing if n not in result.failures]
+    for name, plan in plans.items():
+        if name not in placement:
+            result.failures[name] = pods.set_unschedulable(store, plan)
+    return result
+
+
+def _delete_objects(
+    store: SyncStore,
+    objects: Iterable[ClusterObject],
+    plans: dict[str, workloads.PodPlan],
+    records: dict[str, PodRecord],
+) -> None:
+    """Remove Pod objects that never got a namespace and that nobody wants any more."""
+    for obj in objects:
+        name = f"{obj.key.namespace}/{obj.key.name}"
+        if name not in plans and name not in records:
+            store.delete(obj.key)
+
+
+def _refresh(store: SyncStore, plans: dict[str, workloads.PodPlan], kept: dict[str, str]) -> None:
+    """Bring labels and annotations of running pods to the store; their node stays."""
+    for name, node in kept.items():
+        if name in plans:
+            body = plans[name].body
+            store.apply({**body, "spec": {**body["spec"], "nodeName": node}})
+
+
+def _rank(store: SyncStore, document: Document) -> int:
+    """Order of writing: what others refer to, then policies, then the rest, workloads last."""
+    kind = document.key.kind
+    if kind in _FIRST:
+        return _FIRST.index(kind)
+    if kind == "Pod" or kind in TEMPLATED:
+        return 30
+    return 10 if document.known and store.kinds.get(kind).policy else 20
+
+
+def _ensure_namespaces(store: SyncStore, documents: Iterable[Document]) -> None:
+    """Namespaces that objects name and nobody made come into being with their standard label."""
+    there = {o.key.name for o in store.list("Namespace")}
+    there |= {d.key.name for d in documents if d.key.kind == "Namespace"}
+    for namespace in sorted({d.key.namespace for d in documents if d.key.namespace} - there):
+        store.apply(namespace_object(namespace))
+
+
+def _prepared(document: Document, placed: Mapping[str, str]) -> dict[str, object]:
+    """The document as an API server would store it; a running pod keeps its node."""
+    body = dict(document.body)
+    metadata = dict(body["metadata"])
+    if document.key.kind == "Namespace":
+        labels = metadata.get("labels") or {}
+        metadata["labels"] = {**labels, "kubernetes.io/metadata.name": document.key.name}
+    if document.key.kind == "Pod":
+        metadata.pop("ownerReferences", None)
+        body.pop("status", None)
+        node = placed.get(f"{document.key.namespace}/{document.key.name}")
+        if node:
+            body["spec"] = {"nodeName": node, **body["spec"]}
+    return {**body, "metadata": metadata}
+
+
+def _in_namespace(store: SyncStore, namespace: str) -> list[ObjectKey]:
+    return [
+        obj.key
+        for kind in store.kinds_present()
+        for obj in store.list(kind)
+        if obj.key.namespace == namespace and kind != "CiliumEndpoint"
+    ]
+
+
+def _record(lab: Lab, key: ObjectKey) -> PodRecord | None:
+    return next((r for r in lab.pods() if (r.namespace, r.name) == (key.namespace, key.name)), None)

@@ -1,0 +1,132 @@
+"""What the lab's commands print: nodes, agents, plugins, pods, probes, the matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from axoneme.core.errors import AxonemeError
+from axoneme.core.lab import agents, matrix, probe, processes
+from axoneme.core.lab.matrix import Cell
+from axoneme.core.lab.model import Lab
+from axoneme.core.lab.output import Output, clean
+from axoneme.core.lab.targets import Place
+from axoneme.core.model.objects import ClusterObject
+from axoneme.core.store.sync import SyncStore
+from rich.table import Table
+from rich.text import Text
+
+COLOURS = {"allowed": "green", "denied": "red", "error": "yellow"}
+
+
+def print_lab(lab: Lab, output: Output) -> None:
+    """Nodes, agents and plugins of a lab that has just come up."""
+    nodes = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("NODE", "IPV4", "IPV6", "AGENT", "PID"):
+        nodes.add_column(title)
+    for node in lab.nodes:
+        process = processes.from_pid_file(lab.paths.pid_file(node.name))
+        ready, why = agents.is_ready(lab.paths, node.name)
+        state = Text("ready", style="green") if ready else Text(clean(why), style="red")
+        pid = str(process.pid) if process else "-"
+        nodes.add_row(node.name, str(node.ipv4), str(node.ipv6), state, pid)
+    output.print(nodes)
+    output.print(plugin_line(lab))
+
+
+def plugin_line(lab: Lab) -> str:
+    """The enabled plugins, as the first node's agent names them."""
+    try:
+        rows = agents.ask(lab.paths, lab.nodes[0].name, "plugin.list")
+    except AxonemeError as error:
+        return f"plugins: {clean(error)}"
+    names = [str(row["name"]) for row in rows if row.get("state") == "on"]
+    failed = [str(row["name"]) for row in rows if row.get("state") == "failed"]
+    line = f"[bold]plugins:[/] {clean(', '.join(names)) or 'none'}"
+    return line + (f"; [red]failed:[/] {clean(', '.join(failed))}" if failed else "")
+
+
+def pod_rows(lab: Lab, store: SyncStore, namespace: str = "") -> list[dict[str, Any]]:
+    """One row per Pod object: the JSON of ``axoneme lab pods``.
+
+    ``identity`` and ``state`` are the endpoint's, as its agent wrote them into CiliumEndpoint; for
+    a pod without an endpoint the identity is 0 and the state its phase in small letters.
+    """
+    endpoints = {(o.key.namespace, o.key.name): o for o in store.list("CiliumEndpoint")}
+    rows = []
+    for pod in sorted(store.list("Pod"), key=lambda o: (o.key.namespace, o.key.name)):
+        if namespace not in ("", pod.key.namespace):
+            continue
+        endpoint = endpoints.get((pod.key.namespace, pod.key.name))
+        identity, state = _endpoint_facts(endpoint)
+        rows.append(
+            {
+                "namespace": pod.key.namespace,
+                "name": pod.key.name,
+                "node": str(pod.spec.get("nodeName") or ""),
+                "addresses": [str(p["ip"]) for p in pod.status.get("podIPs") or ()],
+                "identity": identity,
+                "state": state or _pod_state(pod),
+            }
+        )
+    return rows
+
+
+def _pod_state(pod: ClusterObject) -> str:
+    phase = str(pod.status.get("phase", "Pending")).lower()
+    message = pod.status.get("message")
+    return f"{phase}: {message}" if message else phase
+
+
+def _endpoint_facts(endpoint: ClusterObject | None) -> tuple[int, str]:
+    if endpoint is None:
+        return 0, ""
+    identity = endpoint.status.get("identity")
+    number = identity.get("id", 0) if isinstance(identity, Mapping) else 0
+    return int(number), str(endpoint.status.get("state", ""))
+
+
+def pod_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """The pods for people."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("POD", "NODE", "ADDRESSES", "IDENTITY", "STATE"):
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        style = "green" if row["state"] == "ready" else "yellow"
+        table.add_row(
+            clean(f"{row['namespace']}/{row['name']}"),
+            clean(row["node"]),
+            clean("\n".join(row["addresses"])),
+            str(row["identity"] or "-"),
+            Text(str(row["state"]), style=style),
+        )
+    return table
+
+
+def probe_line(order: probe.Order, result: probe.Result) -> str:
+    """One line about one attempt."""
+    what = f"{order.proto.upper()} {order.port}" if order.port else order.proto.upper()
+    colour = COLOURS[result.verdict]
+    more = ""
+    if result.latency_ms is not None:
+        more = f" in {result.latency_ms:.2f} ms"
+    elif result.drop_reason or result.detail:
+        more = f": {clean(result.drop_reason or result.detail)}"
+        more += f" (on {clean(result.drop.node)})" if result.drop else ""
+    return (
+        f"{clean(order.source.name)} → {clean(order.target.name)} "
+        f"({order.to_address}, {what}): [{colour}]{result.verdict}[/]{more}"
+    )
+
+
+def print_matrix(pods: Sequence[Place], cells: Sequence[Cell], output: Output) -> None:
+    """The table, its legend, the count and the reasons."""
+    if not pods:
+        output.note("no pods: apply some with `axoneme lab apply -f FILE`")
+        return
+    output.print(matrix.table(pods, cells))
+    output.print(f"[dim]{matrix.LEGEND}[/]")
+    counts = probe.summary(c.result for c in cells)
+    output.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
+    for line in matrix.reasons(cells):
+        output.print(clean(line))

@@ -1,0 +1,80 @@
+"""The configuration of the lab's agents and operator: the user's keys over the lab's defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from axoneme.core.errors import LabError
+from axoneme.core.lab.model import Lab, LabNode
+from axoneme.core.lab.paths import LIB_DIR, OPERATOR
+
+POOL4: Final = "10.244.0.0/16"
+POOL6: Final = "fd00:10:244::/48"
+
+DEFAULTS: Final[Mapping[str, str]] = {
+    "cluster-name": "lab",
+    "enable-ipv4": "true",
+    "enable-ipv6": "true",
+    "devices": "eth0",
+    "store": "folder",
+    "cluster-pool-ipv4-cidr": POOL4,
+    "cluster-pool-ipv4-mask-size": "24",
+    "cluster-pool-ipv6-cidr": POOL6,
+    "cluster-pool-ipv6-mask-size": "64",
+    "enable-bpf-masquerade": "true",
+    "enable-ipv4-masquerade": "true",
+    "enable-ipv6-masquerade": "true",
+}
+
+OWN: Final = frozenset({"node-name", "state-dir", "store-path", "bpf-root", "socket-path"})
+"""Keys that place a node; a lab cannot let users move them."""
+
+
+def parse(settings: tuple[str, ...]) -> dict[str, str]:
+    """Read ``key=value`` arguments of the command line."""
+    parsed = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise LabError(f"--config {text!r}: not key=value")
+        if key.strip() in OWN:
+            raise LabError(f"--config {key.strip()}: the lab sets this key itself")
+        parsed[key.strip()] = value.strip()
+    return parsed
+
+
+def cluster_config(user: Mapping[str, str]) -> dict[str, str]:
+    """What all nodes have in common.
+
+    Native routing needs to be told how the underlay routes; in the lab that is always known:
+    all nodes share one link.
+    """
+    config = {**DEFAULTS, **user}
+    if config.get("routing-mode") == "native":
+        config.setdefault("auto-direct-node-routes", "true")
+        config.setdefault("ipv4-native-routing-cidr", config["cluster-pool-ipv4-cidr"])
+        config.setdefault("ipv6-native-routing-cidr", config["cluster-pool-ipv6-cidr"])
+    return config
+
+
+def node_config(lab: Lab, node: LabNode) -> dict[str, str]:
+    """The whole configuration of one agent."""
+    paths = lab.paths
+    return cluster_config(lab.config) | {
+        "node-name": node.name,
+        "state-dir": str(paths.node(node.name)),
+        "socket-path": str(paths.socket(node.name)),
+        "bpf-root": str(paths.bpf_root(node.name)),
+        "lib-dir": str(LIB_DIR),
+        "store-path": str(paths.store),
+    }
+
+
+def operator_config(lab: Lab) -> dict[str, str]:
+    """The whole configuration of the operator."""
+    return cluster_config(lab.config) | {
+        "state-dir": str(lab.paths.node(OPERATOR)),
+        "store-path": str(lab.paths.store),
+        "lib-dir": str(LIB_DIR),
+    }

@@ -1,0 +1,115 @@
+"""``axoneme lab up``: from nothing to N ready nodes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from axoneme.core.errors import LabError
+from axoneme.core.lab import agents, cleanup, pods, underlay
+from axoneme.core.lab.model import Lab, LabNode, locked
+from axoneme.core.lab.output import Output
+from axoneme.core.lab.paths import BPF_DIR, OPERATOR, LabPaths
+from axoneme.core.lab.shell import run
+from axoneme.core.store.sync import SyncStore
+
+
+def up(paths: LabPaths, count: int, config: Mapping[str, str], output: Output) -> Lab:
+    """Start a lab; when anything fails, what was made goes again and the reason is raised."""
+    if not 1 <= count <= underlay.MAX_NODES:
+        raise LabError(f"--nodes {count}: a lab has 1 to {underlay.MAX_NODES} nodes")
+    if os.geteuid() != 0:
+        raise LabError("the lab needs root", hint="sudo axoneme lab up")
+    _claim(paths, output)
+    lab = Lab(paths, underlay.make_nodes(count), config)
+    try:
+        with locked(paths):
+            _start(lab, output)
+    except BaseException:
+        with output.step("remove what was started"):
+            cleanup.tear_down(paths)
+        raise
+    return lab
+
+
+def _claim(paths: LabPaths, output: Output) -> None:
+    """Make the lab's folder, which only one ``up`` can."""
+    if not paths.root.exists() and cleanup.anything_there(paths):
+        with output.step("remove what an earlier lab left"):
+            cleanup.tear_down(paths)
+    paths.root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        paths.root.mkdir(mode=0o700)
+    except FileExistsError:
+        lab = Lab.load(paths)  # raises with its own hint when it is not a whole one
+        raise LabError(
+            f"a lab of {len(lab.nodes)} nodes is running already",
+            hint="go on with `axoneme lab apply -f FILE`, or end it with `axoneme lab down`",
+        ) from None
+
+
+def _start(lab: Lab, output: Output) -> None:
+    paths = lab.paths
+    with output.step(f"underlay and {len(lab.nodes)} nodes"):
+        _mount_bpf()
+        for folder in (paths.store, paths.pods):
+            folder.mkdir(parents=True, exist_ok=True)
+        underlay.build(paths, lab.nodes)
+        pods.start_world(paths)
+        store = SyncStore(paths.store)
+        for node in lab.nodes:
+            store.apply(node_object(node))
+        for namespace in ("default", "kube-system"):
+            store.apply(namespace_object(namespace))
+    with output.step("operator and agents"):
+        names = [node.name for node in lab.nodes]
+        for name in (OPERATOR, *names):
+            agents.start(lab, name)
+        agents.wait_ready(lab, names)
+    lab.save()
+
+
+def node_object(node: LabNode) -> dict[str, Any]:
+    """The Node that a kubelet would register."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": node.name, "labels": node_labels(node.name)},
+        "spec": {},
+        "status": {
+            "addresses": [
+                *({"type": "InternalIP", "address": str(a)} for a in node.addresses),
+                {"type": "Hostname", "address": node.name},
+            ],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def node_labels(name: str) -> dict[str, str]:
+    """The labels that every kubelet sets, as far as they mean something here."""
+    return {
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": {"x86_64": "amd64", "aarch64": "arm64"}.get(
+            os.uname().machine, os.uname().machine
+        ),
+    }
+
+
+def namespace_object(name: str) -> dict[str, Any]:
+    """A Namespace with the label that an API server adds."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+    }
+
+
+def _mount_bpf() -> None:
+    """Mount the BPF file system where the machine has not done so yet."""
+    mounts = (line.split() for line in Path("/proc/mounts").read_text().splitlines())
+    if not any(fields[1] == str(BPF_DIR) and fields[2] == "bpf" for fields in mounts):
+        run(["mount", "-t", "bpf", "bpf", str(BPF_DIR)])
