@@ -21,11 +21,14 @@
 #endif
 
 /* Runs the stages of one point while they answer AXO_NEXT. The composer writes the callee. */
+#ifndef AXO_STAGES
 #define AXO_STAGES(point) axo_stages_##point(skb, ctx)
+#endif
 
 /* Keeps LLVM from merging tests on two map pointers into arithmetic the verifier refuses. */
 #define AXO_OPAQUE(var) asm volatile("" : "+r"(var))
 
+#define AXO_BARRIER()	asm volatile("" ::: "memory")
 #define AXO_LIKELY(x)	__builtin_expect(!!(x), 1)
 #define AXO_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
@@ -65,6 +68,13 @@ struct axo_addr {
 #define AXO_CT_RELATED	   3
 #define AXO_CT_UNKNOWN	   5 /* not tracked (yet) */
 
+#define AXO_NODE_ASKED	  1 /* the ipcache was asked */
+#define AXO_NODE_RECALLED 2 /* and the flow remembers */
+
+#define AXO_CT_NEXT_UNKNOWN	0
+#define AXO_CT_NEXT_ESTABLISHED 1
+#define AXO_CT_NEXT_REPLY	2
+
 /*
  * The facts about one packet, filled as it walks through a program. One per CPU, in a scratch map:
  * stages keep the whole stack for themselves. It is zeroed at the program's start.
@@ -76,6 +86,8 @@ struct axo_ctx {
 	struct axo_addr saddr; /* network order */
 	struct axo_addr daddr; /* network order */
 	struct axo_addr node;  /* node of the destination, from the ipcache; 0 if none or not asked */
+	struct axo_addr own6;  /* network order: address of the sender's endpoint, from its device */
+	__be32 own4;	       /* network order: the same, IPv4; 0 if it has none */
 	__be16 sport;	       /* network order; ICMP echo: identifier; 0 if none */
 	__be16 dport;	       /* network order; ICMP echo: identifier; 0 if none */
 	__be16 eth_proto;      /* network order: ETH_P_* */
@@ -98,10 +110,14 @@ struct axo_ctx {
 	__be16 proxy_port;  /* network order; by policy: redirect to this port, 0 if none */
 	__u8 ct_state;	    /* AXO_CT_* */
 	__u8 match_type;    /* AXO_MATCH_* of the entry that decided */
-	__u8 checked;	    /* policy was consulted for this packet and said yes */
-	__u8 obs_point;	    /* AXO_TRACE_* where the packet came in */
+	__u8 ct_dir;	    /* 0: the sender is the first address of the conntrack key, 1: the second */
+	__u8 ct_next;	    /* AXO_CT_NEXT_*: what conntrack already knows about the next hook */
+	__u8 check;	    /* policy must be asked about this packet (new, or policy has changed) */
 	__u8 report;	    /* conntrack asks for a trace event (aggregation has let it through) */
-	__u8 routed;	    /* TTL has been decremented */
+	__u8 counted;	    /* conntrack has counted the packet */
+	__u8 node_known;    /* AXO_NODE_*: node and dst_identity are resolved (route.h) */
+	__u8 obs_point;	    /* AXO_TRACE_*: where the packet came in */
+	__u8 pad;
 	__u32 path_mtu;	    /* bytes of L3 packet that fit towards the destination; 0: unknown */
 	__u32 note[8];	    /* free for stages to hand facts to later stages of the same plugin */
 };

@@ -69,14 +69,17 @@ static __always_inline int axo_rewrite_addr4(struct __sk_buff *skb, u32 off, u32
 			   1);
 }
 
-/* Writes an IPv6 address at `off` (8 or 24 behind the Ethernet header) and repairs the L4 sum. */
+/*
+ * Writes an IPv6 address at `off` (8 or 24 behind the Ethernet header) and repairs the L4 sum. No
+ * header checksum balances the address in skb->csum as IPv4's does: the store accounts for it.
+ */
 static __always_inline int axo_rewrite_addr6(struct __sk_buff *skb, u32 off, u32 l4_off, u8 proto,
 					     int has_l4, const struct axo_addr *old,
 					     const struct axo_addr *new)
 {
 	u32 diff = bpf_csum_diff((void *)old, sizeof(*old), (void *)new, sizeof(*new), 0);
 
-	if (bpf_skb_store_bytes(skb, off, new, sizeof(*new), 0))
+	if (bpf_skb_store_bytes(skb, off, new, sizeof(*new), BPF_F_RECOMPUTE_CSUM))
 		return -AXO_DROP_WRITE_ERROR;
 	if (!has_l4)
 		return AXO_NEXT;

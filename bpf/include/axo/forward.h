@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Sending a packet on to another machine: does it fit, and one hop less to live.
+ *
+ * What does not fit, or would expire, goes to the stack: it has the same routes and says so to the
+ * sender with the right ICMP error.
+ */
+#ifndef AXO_FORWARD_H
+#define AXO_FORWARD_H
+
+#include "axo/events.h"
+#include "axo/headers.h"
+
+/* bpf_redirect_neigh with all its four arguments; the compiler's own header forgets the second. */
+static int (*axo_redirect_neigh)(u32 ifindex, void *params, int plen, u64 flags) = (void *)152;
+
+/*
+ * Bytes of the L3 packet as it goes on the wire: of one segment where the packet is a train of them
+ * (GSO). TCP's options are counted as if there were all of them when the header cannot be read.
+ */
+static __always_inline u32 axo_wire_len(struct __sk_buff *skb, const struct axo_ctx *ctx)
+{
+	u32 headers = (u32)ctx->l4_off - AXO_ETH_HLEN;
+	u8 off = 0xf0;
+
+	if (AXO_LIKELY(!skb->gso_size))
+		return skb->len - AXO_ETH_HLEN;
+	if (ctx->proto != AXO_PROTO_TCP)
+		return headers + 8 + skb->gso_size;
+	bpf_skb_load_bytes(skb, (u32)ctx->l4_off + 12, &off, 1);
+	return headers + (off >> 4) * 4 + skb->gso_size;
+}
+
+/* mtu: bytes of L3 packet; 0 = unknown, everything fits. */
+static __always_inline int axo_fits(struct __sk_buff *skb, const struct axo_ctx *ctx, u32 mtu)
+{
+	/* most packets are small: no need to look at segments */
+	if (!mtu || skb->len - AXO_ETH_HLEN <= mtu)
+		return 1;
+	return axo_wire_len(skb, ctx) <= mtu;
+}
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The host's end of each pod's veth pair. One program pair serves all endpoints of the node:
+ * what differs between them is in maps, found by the device's ifindex.
+ *
+ *	from_container  tc ingress: what the pod sends
+ *	to_container    tc egress: what the node's stack sends to the pod
+ */
+#include "axo/abi.h"
+#include "axo/maps.h"
+#include "axo/parse.h"
+#include "axo/control.h"
+#include "axo/conntrack.h"
+#include "axo/route.h"
+#include "axo/events.h"
+#include "axo/deliver.h"
+
+/* Fills in who sits behind the device. */
+static __always_inline int axo_container_sender(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_ep_if *self = axo_endpoint_by_if(skb->ifindex);
+
+	if (!self)
+		return -AXO_DROP_UNKNOWN_SENDER;
+	ctx->src_identity = self->identity;
+	ctx->src_id = self->id;
+	ctx->own4 = self->ipv4.w[3];
+	ctx->own6 = self->ipv6;
+	return AXO_NEXT;
+}
+
+/* Frame to facts: stages on the raw frame, parse, checks of the sender, link control. */
+static __always_inline int axo_container_admit(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	int ret = axo_container_sender(skb, ctx);
+
+	if (ret != AXO_NEXT)
+		return ret;
+	ret = AXO_STAGES(from_container_frame);
+	if (ret != AXO_NEXT)
+		return ret;
+	if (ctx->eth_proto == AXO_ETH_ARP)
+		return TC_ACT_OK;
+	ret = axo_parse(skb, ctx);
+	if (ret != AXO_NEXT)
+		return ret;
+	ret = AXO_STAGES(from_container_sender);
+	if (ret != AXO_NEXT)
+		return ret;
+	return axo_control_from(ctx);
+}
+
+/* Conntrack and policy of the sender. */
+static __always_inline int axo_container_egress(struct __sk_buff *skb, struct axo_ctx *ctx,
+						int local)
+{
+	int ret = axo_ct(skb, ctx, AXO_DIR_EGRESS);
+
+	if (ret != AXO_NEXT || !ctx->check)
+		return ret;
+	if (!local)
+		axo_destination_lookup(ctx);
+	ret = AXO_STAGES(egress_policy);
+	if (ret != AXO_NEXT)
+		return ret;
+	return axo_ct_accept(skb, ctx, AXO_DIR_EGRESS);
+}
+
+/* 127.0.0.0/8 and ::1 have no business on a wire. */
+static __always_inline int axo_is_loopback(const struct axo_addr *a)
+{
+	if (axo_addr_is4(a))
+		return (a->w[3] & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
+	return !(a->w[0] | a->w[1] | a->w[2]) && a->w[3] == bpf_htonl(1);
+}
+
+/* Destination is not on this node: tunnel or native routing, by default the stack. */
+static __always_inline int axo_container_away(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	int ret;
+
+	if (axo_is_loopback(&ctx->daddr))
+		return -AXO_DROP_UNROUTABLE;
+	ret = AXO_STAGES(egress_forward);
+	if (ret != AXO_NEXT)
+		return ret;
+	axo_trace(skb, ctx, AXO_TRACE_TO_STACK, 0);
+	return TC_ACT_OK;
+}
+
+static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_endpoint *ep;
+	int ret = axo_container_admit(skb, ctx);
+
+	if (ret != AXO_NEXT)
+		return ret;
+	ret = AXO_STAGES(egress_translate);
+	if (ret != AXO_NEXT)
+		return ret;
+	ep = axo_endpoint_by_addr(&ctx->daddr);
+	AXO_OPAQUE(ep);
+	if (ep) {
+		ctx->dst_identity = ep->identity;
+		ctx->dst_id = ep->id;
+	}
+	ret = axo_container_egress(skb, ctx, !!ep);
+	if (ret != AXO_NEXT)
+		return ret;
+	if (!ep)
+		return axo_container_away(skb, ctx);
+	if (!(ep->flags & AXO_EP_HOST))
+		return axo_deliver_endpoint(skb, ctx, ep);
+	axo_trace(skb, ctx, AXO_TRACE_TO_HOST, 0);
+	return TC_ACT_OK;
+}
+
+int from_container(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = axo_ctx_get();
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	ctx->eth_proto = skb->protocol;
+	ctx->ifindex = skb->ifindex;
+	ctx->dir = AXO_DIR_EGRESS;
+	ctx->obs_point = AXO_TRACE_FROM_ENDPOINT;
+	return axo_finish(skb, ctx, axo_from_container(skb, ctx));
+}
+
+static __always_inline int axo_to_container(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_ep_if *self = axo_endpoint_by_if(skb->ifindex);
+	int ret, local = !skb->ingress_ifindex;
+
+	if (!self)
+		return -AXO_DROP_UNKNOWN_TARGET;
+	ctx->dst_identity = self->identity;
+	ctx->dst_id = self->id;
+	if (ctx->eth_proto == AXO_ETH_ARP)
+		return TC_ACT_OK;
+	ret = axo_parse(skb, ctx);
+	if (ret != AXO_NEXT)
+		return ret;
+	ret = axo_control_to(ctx, local);
+	if (ret != AXO_NEXT)
+		return ret;
+	/* what no device brought in was made on this node */
+	if (local)
+		ctx->src_identity = AXO_ID_HOST;
+	ret = axo_ingress(skb, ctx);
+	if (ret != AXO_NEXT)
+		return ret;
+	axo_trace(skb, ctx, AXO_TRACE_TO_ENDPOINT, ctx->ifindex);
+	return TC_ACT_OK;
+}
+
+int to_container(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = axo_ctx_get();
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	ctx->eth_proto = skb->protocol;
+	ctx->ifindex = skb->ifindex;
+	ctx->dir = AXO_DIR_INGRESS;
+	ctx->obs_point = AXO_TRACE_FROM_STACK;
+	return axo_finish(skb, ctx, axo_to_container(skb, ctx));
+}
