@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.datapath import objects
 from axoneme.core.datapath.compiler import KERNEL_TREE, split_marks
 from axoneme.core.datapath.objects import CompiledObject

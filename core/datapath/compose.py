@@ -1,12 +1,14 @@
-"""Compose one C text per program: constants, stage sources, dispatchers, skeleton.
+"""Compose one C text per skeleton: constants, stage sources, dispatchers, skeleton.
 
 A skeleton writes ``AXO_STAGES(point)`` where plugins may take part. The composer generates
 ``axo_stages_<point>(skb, ctx)``, which calls the stages in order while they return ``AXO_NEXT``;
 a point without stages costs no instruction. Quoted includes are merged into the text (bcc
 rewrites map calls in the main text only), with ``#line`` marks that name the real file.
 
+A skeleton may hold several entry functions; it is compiled once, as one unit.
+
 Order of the text: constants; declarations of the dispatchers; the stage sources that this
-program calls (each includes what it needs); the dispatchers; the skeleton. A header may
+unit calls (each includes what it needs); the dispatchers; the skeleton. A header may
 therefore call ``AXO_STAGES`` itself.
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import define, field, frozen
+
 from axoneme.core.datapath.kinds import Kind, kind
 from axoneme.core.datapath.registry import DatapathRegistry, ProgramSpec, Stage
 from axoneme.core.errors import CompileError
@@ -32,10 +35,20 @@ NEXT: Final = 0x7FFF
 
 
 @frozen
-class Composed:
-    """The text of one program, the points it calls and the stages that got in."""
+class Unit:
+    """The programs of one skeleton: one text, one compilation."""
 
-    spec: ProgramSpec
+    name: str
+    skeleton: Path
+    kind: str
+    programs: tuple[ProgramSpec, ...]
+
+
+@frozen
+class Composed:
+    """The text of one unit, the points it calls and the stages that got in."""
+
+    unit: Unit
     text: str
     points: tuple[str, ...]
     stages: tuple[Stage, ...]
@@ -107,33 +120,41 @@ def called_points(text: str) -> list[str]:
     return list(dict.fromkeys(_CALL.findall(code)))
 
 
-def compose(registry: DatapathRegistry, spec: ProgramSpec) -> Composed:
-    """The text of one program, with the sources of just the stages that it calls."""
+def units(registry: DatapathRegistry) -> list[Unit]:
+    """The registered programs by skeleton; a unit is named after its file."""
+    grouped: dict[tuple[Path, str], list[ProgramSpec]] = {}
+    for spec in registry.programs.values():
+        grouped.setdefault((spec.skeleton, spec.kind), []).append(spec)
+    return [
+        Unit(skeleton.name.split(".")[0], skeleton, of, tuple(specs))
+        for (skeleton, of), specs in grouped.items()
+    ]
+
+
+def compose(registry: DatapathRegistry, unit: Unit) -> Composed:
+    """The text of one unit, with the sources of just the stages that it calls."""
     by_point = registry.points()
+    names = {None, unit.name, *(p.name for p in unit.programs)}
     points: list[str] = []
-    files: list[Path] = [p for p, program in registry.sources if program in (None, spec.name)]
+    files: list[Path] = [path for path, program in registry.sources if program in names]
     while True:
         merger = _Merger(registry.include_dirs)
         bodies = [merger.merge(path) for path in dict.fromkeys(files)]
-        skeleton = merger.merge(spec.skeleton)
-        text = "\n".join(line for body in [*bodies, skeleton] for line in body)
-        found = called_points(text)
-        wanted = list(
-            dict.fromkeys([*files, *(s.source for p in found for s in by_point.get(p, []))])
-        )
+        skeleton = merger.merge(unit.skeleton)
+        found = called_points("\n".join(line for body in [*bodies, skeleton] for line in body))
+        stages = [s for p in found for s in by_point.get(p, [])]
+        wanted = list(dict.fromkeys([*files, *(s.source for s in stages)]))
         if wanted == files and found == points:
             break
         files, points = wanted, found
-    dispatchers = [line for p in points for line in _dispatcher(p, by_point.get(p, []), spec)]
     lines = [
-        *_head(registry, spec, points, by_point),
+        *_head(registry, unit, points, by_point),
         *(line for body in bodies for line in body),
-        f'#line 1 "<axoneme: stages of {spec.name}>"',
-        *dispatchers,
+        f'#line 1 "<axoneme: stages of {unit.name}>"',
+        *(line for p in points for line in _dispatcher(p, by_point.get(p, []), unit)),
         *skeleton,
     ]
-    used = tuple(s for p in points for s in by_point.get(p, []))
-    return Composed(spec, "\n".join(lines) + "\n", tuple(points), used)
+    return Composed(unit, "\n".join(lines) + "\n", tuple(points), tuple(stages))
 
 
 def _signature(point: str, of: Kind) -> str:
@@ -145,14 +166,14 @@ def _signature(point: str, of: Kind) -> str:
 
 def _head(
     registry: DatapathRegistry,
-    spec: ProgramSpec,
+    unit: Unit,
     points: list[str],
     by_point: dict[str, list[Stage]],
 ) -> list[str]:
-    of = kind(spec.kind)
-    lines = [f'#line 1 "<axoneme: constants of {spec.name}>"']
+    of = kind(unit.kind)
+    lines = [f'#line 1 "<axoneme: constants of {unit.name}>"']
     lines += [f"#define {name} {value}" for name, value in sorted(registry.defines.items())]
-    lines.append(f"#define AXO_PROGRAM_{spec.name.upper()} 1")
+    lines.append(f"#define AXO_PROGRAM_{unit.name.upper()} 1")
     lines += [f"#define AXO_HAVE_{p} {len(stages)}" for p, stages in sorted(by_point.items())]
     lines.append(f"#define AXO_STAGES(point) axo_stages_##point({of.argument}, ctx)")
     lines.append("struct axo_ctx;")
@@ -160,8 +181,8 @@ def _head(
     return lines
 
 
-def _dispatcher(point: str, stages: list[Stage], spec: ProgramSpec) -> list[str]:
-    of = kind(spec.kind)
+def _dispatcher(point: str, stages: list[Stage], unit: Unit) -> list[str]:
+    of = kind(unit.kind)
     lines = [_signature(point, of), "{", f"\tint axo_verdict = {NEXT:#x};"]
     for stage in stages:
         line = _definition_line(stage)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.errors import DatapathError
 
 TCX_INGRESS: Final = 46

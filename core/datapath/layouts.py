@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from attrs import frozen
+
 from axoneme.core.errors import DatapathError
 
 _SCALARS: Final[dict[str, Any]] = {

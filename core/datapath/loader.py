@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.datapath import syscalls as sc
 from axoneme.core.datapath.build import Source, compile_source
 from axoneme.core.datapath.kinds import Kind, kind

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.datapath import syscalls as sc
 from axoneme.core.datapath.objects import (
     MAP_TYPE_NAMES,
@@ -77,10 +78,15 @@ class BpfMap:
         self.fd = fd
         self.info = info
         self.definition = definition
-        self.percpu = possible_cpus() if info.type in PERCPU_TYPES else 0
+        self.percpu = self.slots(info.type)
         stride = (info.value_size + 7) // 8 * 8
         self.value_bytes = stride * self.percpu if self.percpu else info.value_size
         self._batch = info.type not in OF_MAPS_TYPES
+
+    @staticmethod
+    def slots(map_type: int) -> int:
+        """Values of an entry: one for each possible CPU in a per-CPU map, else 0."""
+        return possible_cpus() if map_type in PERCPU_TYPES else 0
 
     @classmethod
     def create(  # noqa: PLR0917 # the kernel's own order

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
+
 from axoneme.core.datapath.layouts import Layout, layout_of
 
 MAP_TYPES: Final = {

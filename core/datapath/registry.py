@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attrs import define, field, frozen
+
 from axoneme.core.datapath.kinds import kind as kind_named
 from axoneme.core.errors import DatapathError
 
@@ -35,6 +36,15 @@ class ProgramSpec:
     entry: str
 
 
+@frozen
+class TailCall:
+    """Slot ``index`` of the prog array ``array`` (``axoscratch_*``) runs ``function``."""
+
+    array: str
+    index: int
+    function: str
+
+
 def default_include_dirs() -> list[Path]:
     """The headers that come with the packet path (``axoneme.bpf``)."""
     import axoneme.bpf  # noqa: PLC0415 # data of a package beside the core, found by its name
@@ -57,6 +67,7 @@ class DatapathRegistry:
     programs: dict[str, ProgramSpec] = field(factory=dict)
     include_dirs: list[Path] = field(factory=default_include_dirs)
     structs: list[str] = field(factory=list)
+    tail_calls: list[TailCall] = field(factory=list)
 
     def stage(self, point: str, function: str, source: Path, *, order: int = 0) -> None:
         """Run ``function`` of ``source`` (a ``.bpf.c`` file) where programs call ``point``."""
@@ -64,7 +75,7 @@ class DatapathRegistry:
         self.stages.append(Stage(order, len(self.stages), point, function, path))
 
     def source(self, source: Path, *, program: str | None = None) -> None:
-        """Add C that has no stage (maps, tail-call programs), to one program or to all."""
+        """Add C that has no stage (maps, tail-call programs), to one program's unit or to all."""
         self.sources.append((self._existing(source), program))
 
     def define(self, name: str, value: int | str | bool = 1) -> None:
@@ -90,6 +101,19 @@ class DatapathRegistry:
         if name in self.programs:
             raise DatapathError(f"program {name} is registered twice")
         self.programs[name] = ProgramSpec(name, self._existing(skeleton), kind, entry or name)
+
+    def tail_call(self, array: str, index: int, function: str) -> None:
+        """Fill a slot of a prog array, in each unit that has both the array and the function.
+
+        Prog arrays belong to a generation of programs: all slots are filled before the entry
+        program of that generation is attached.
+        """
+        if not array.startswith("axoscratch_"):
+            raise DatapathError(
+                f"prog array {array} would be shared by generations",
+                hint="name it axoscratch_…",
+            )
+        self.tail_calls.append(TailCall(array, index, function))
 
     def include_dir(self, path: Path) -> None:
         """A folder where ``#include "…"`` is looked for, after the including file's own."""

@@ -8,6 +8,7 @@ import struct
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.datapath import syscalls as sc
 from axoneme.core.errors import DatapathError
 
