@@ -1,1 +1,1 @@
-"""The cni package of the core; see README.md beside it or in core/."""
+"""The CNI executable and its server side; see README.md."""

@@ -1,0 +1,49 @@
+"""Installing the executable and its configuration."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from axoneme.core.cni.cli import cni
+from axoneme.core.cni.install import install
+
+
+def test_install_writes_both(tmp_path: Path) -> None:
+    """The executable runs where it was put; the configuration names it and the socket."""
+    written = install(tmp_path / "bin", tmp_path / "conf", socket="/run/x.sock")
+    assert [x.name for x in written] == ["axoneme-cni", "05-axoneme.conflist"]
+    config = json.loads(written[1].read_text())
+    assert config["plugins"] == [{"type": "axoneme-cni", "socket-path": "/run/x.sock"}]
+    assert "1.1.0" in config["cniVersions"]
+    done = subprocess.run(
+        [str(written[0])],
+        input=b'{"cniVersion": "1.0.0"}',
+        env={"CNI_COMMAND": "VERSION"},
+        capture_output=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)["cniVersion"] == "1.0.0"
+
+
+def test_install_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """Repeated, it replaces in one step: same names, right modes, no temporary file."""
+    for _ in range(2):
+        install(tmp_path, tmp_path)
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["05-axoneme.conflist", "axoneme-cni"]
+    assert (tmp_path / "axoneme-cni").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "05-axoneme.conflist").stat().st_mode & 0o777 == 0o644
+
+
+def test_command(tmp_path: Path) -> None:
+    """``axoneme cni install`` prints what it wrote."""
+    arguments = ["install", "--bin-dir", str(tmp_path / "b"), "--conf-dir", str(tmp_path / "c")]
+    result = CliRunner().invoke(cni, arguments)
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        str(tmp_path / "b" / "axoneme-cni"),
+        str(tmp_path / "c" / "05-axoneme.conflist"),
+    ]
