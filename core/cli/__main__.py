@@ -1,0 +1,5 @@
+"""``python -m axoneme.core.cli``."""
+
+from axoneme.core.cli.main import main
+
+main()
