@@ -8,10 +8,13 @@ time-out, which is long enough for a lost first packet to be sent again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -122,8 +125,9 @@ class _Batch:
         self._lock = threading.Lock()
         self._open = set(range(len(orders)))
         self._done = threading.Event()
+        self._silent: deque[tuple[float, int]] = deque()
         self._index: dict[tuple[str, str, str, int], int] = {}
-        self._processes: list[subprocess.Popen[str]] = []
+        self._helpers: list[tuple[subprocess.Popen[str], threading.Thread]] = []
         for number, item in enumerate(orders):
             self._index[_signature(item)] = number
         if not orders:
@@ -137,9 +141,10 @@ class _Batch:
             groups.setdefault(item.source.netns, []).append(number)
         for path, numbers in groups.items():
             process = _spawn(path)
-            self._processes.append(process)
             lines = [self._line(n) for n in numbers]
-            threading.Thread(target=self._talk, args=(process, lines), daemon=True).start()
+            thread = threading.Thread(target=self._talk, args=(process, lines), daemon=True)
+            thread.start()
+            self._helpers.append((process, thread))
 
     def _line(self, number: int) -> dict[str, Any]:
         item = self.orders[number]
@@ -154,10 +159,16 @@ class _Batch:
     def wait(self) -> None:
         """Wait until all are decided, then end the helpers."""
         rounds = 1 + len(self.orders) // 256
-        self._done.wait(self.timeout * rounds + 30.0)
-        for process in self._processes:
+        deadline = time.monotonic() + self.timeout * rounds + 30.0
+        while not self._done.wait(0.05) and time.monotonic() < deadline:
+            while self._silent and self._silent[0][0] < time.monotonic():
+                number = self._silent.popleft()[1]
+                self._decide(number, Result("denied", detail="no answer"))
+        for process, _ in self._helpers:
             process.kill()
             process.wait()
+        for _, thread in self._helpers:
+            thread.join()
         for number in list(self._open):
             self._decide(number, Result("error", detail="the prober did not answer"))
 
@@ -179,9 +190,13 @@ class _Batch:
             for text in process.stdout:
                 self._heard(json.loads(text))
         except (OSError, ValueError):
-            pass  # it was ended because everything is decided, or it crashed: wait() says so
-        for line in lines:
-            if process.poll() not in (None, 0, -9):
+            pass  # it was ended because everything is decided, or it crashed
+        finally:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.stdout.close()
+        if process.wait() > 0:
+            for line in lines:
                 self._decide(line["id"], Result("error", detail="the prober failed"))
 
     def _heard(self, answer: dict[str, Any]) -> None:
@@ -193,8 +208,7 @@ class _Batch:
                 self._decide(number, Result("error", detail=answer["detail"]))
             case _:
                 # The event of this very packet may still be on its way through the agent.
-                late = Result("denied", detail="no answer")
-                threading.Timer(EVENT_GRACE, self._decide, (number, late)).start()
+                self._silent.append((time.monotonic() + EVENT_GRACE, number))
 
     def _decide(self, number: int, result: Result, *, late_reason: bool = False) -> None:
         with self._lock:

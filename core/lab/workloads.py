@@ -19,6 +19,8 @@ from axoneme.core.model.objects import ClusterObject
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 """The letters that Kubernetes uses in generated names: none that spell words."""
 
+_SERVER_OWNED: Final = ("uid", "creationTimestamp", "resourceVersion")
+
 
 @frozen
 class PodPlan:
@@ -128,7 +130,8 @@ def _natural(name: str) -> tuple[int, str]:
 
 
 def _single(pod: ClusterObject) -> PodPlan:
-    body = dict(pod.body)
+    metadata = {k: v for k, v in pod.body["metadata"].items() if k not in _SERVER_OWNED}
+    body = {k: v for k, v in pod.body.items() if k != "status"} | {"metadata": metadata}
     return PodPlan(
         namespace=pod.key.namespace,
         name=pod.key.name,
