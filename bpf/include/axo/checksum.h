@@ -79,7 +79,7 @@ static __always_inline int axo_rewrite_addr6(struct __sk_buff *skb, u32 off, u32
 {
 	u32 diff = bpf_csum_diff((void *)old, sizeof(*old), (void *)new, sizeof(*new), 0);
 
-	if (bpf_skb_store_bytes(skb, off, new, sizeof(*new), BPF_F_RECOMPUTE_CSUM))
+	if (bpf_skb_store_bytes(skb, off, (void *)new, sizeof(*new), BPF_F_RECOMPUTE_CSUM))
 		return -AXO_DROP_WRITE_ERROR;
 	if (!has_l4)
 		return AXO_NEXT;

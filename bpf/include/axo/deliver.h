@@ -33,7 +33,7 @@ static __always_inline int axo_sender_resolve(struct __sk_buff *skb, struct axo_
 	if (axo_endpoint_by_addr(&ctx->saddr))
 		return -AXO_DROP_INVALID_SIP;
 	ctx->src_identity = axo_identity_by_addr(&ctx->saddr, ctx->family);
-	return AXO_NEXT;
+	return AXO_STAGES(sender_identity);
 }
 
 /* Conntrack has seen this hook too while it looked at the sender's. */

@@ -14,6 +14,22 @@
 /* bpf_redirect_neigh with all its four arguments; the compiler's own header forgets the second. */
 static int (*axo_redirect_neigh)(u32 ifindex, void *params, int plen, u64 flags) = (void *)152;
 
+#define AXO_PACKET_HOST 0 /* skb->pkt_type: for this machine, whatever the MAC address says */
+
+/* Where skb->mark says what was done with a packet; values as Cilium's. */
+#define AXO_MARK_MASK	 0x0f00
+#define AXO_MARK_OVERLAY 0x0400 /* encapsulated */
+
+static __always_inline int axo_mark_is(const struct __sk_buff *skb, u32 what)
+{
+	return (skb->mark & AXO_MARK_MASK) == what;
+}
+
+static __always_inline void axo_mark_set(struct __sk_buff *skb, u32 what)
+{
+	skb->mark = (skb->mark & ~AXO_MARK_MASK) | what;
+}
+
 /*
  * Bytes of the L3 packet as it goes on the wire: of one segment where the packet is a train of them
  * (GSO). TCP's options are counted as if there were all of them when the header cannot be read.

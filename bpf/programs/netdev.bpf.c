@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The node's own devices: where pods' packets leave for, and arrive from, other machines.
+ *
+ *	from_netdev  tc ingress: answers get their pod's address back, pods get what is theirs
+ *	to_netdev    tc egress: masquerading
+ *
+ * The node's own traffic passes here too. It is none of our business: what is neither from nor to a
+ * pod of this node goes on untouched, whatever it is and however broken.
+ */
+#include "axo/abi.h"
+#include "axo/maps.h"
+#include "axo/parse.h"
+#include "axo/events.h"
+#include "axo/forward.h"
+#include "axo/deliver.h"
+
+static __always_inline int axo_netdev_is_pod(const struct axo_addr *ip)
+{
+	struct axo_endpoint *ep = axo_endpoint_by_addr(ip);
+
+	if (!ep)
+		return 0;
+	return !(ep->flags & AXO_EP_HOST);
+}
+
+/* A packet that cannot be judged is dropped if it is a pod's, and else left alone. */
+static __always_inline int axo_netdev_unparsed(const struct axo_ctx *ctx,
+					       const struct axo_addr *ours, int reason)
+{
+	if (!ctx->family)
+		return TC_ACT_OK;
+	return axo_netdev_is_pod(ours) ? reason : TC_ACT_OK;
+}
+
+static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	int ret = AXO_STAGES(from_netdev_frame);
+
+	if (ret != AXO_NEXT)
+		return ret;
+	if (ctx->eth_proto != AXO_ETH_IP4 && ctx->eth_proto != AXO_ETH_IP6)
+		return TC_ACT_OK;
+	ret = axo_parse(skb, ctx);
+	if (ret != AXO_NEXT)
+		return axo_netdev_unparsed(ctx, &ctx->daddr, ret);
+	/* a pod of this node speaks through its own device, never from out there */
+	if (axo_netdev_is_pod(&ctx->saddr))
+		return -AXO_DROP_INVALID_SIP;
+	ret = AXO_STAGES(from_netdev_translate);
+	if (ret != AXO_NEXT)
+		return ret;
+	return axo_deliver_local(skb, ctx);
+}
+
+int from_netdev(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = axo_ctx_get();
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	ctx->eth_proto = skb->protocol;
+	ctx->dir = AXO_DIR_INGRESS;
+	ctx->obs_point = AXO_TRACE_FROM_NETWORK;
+	return axo_finish(skb, ctx, axo_from_netdev(skb, ctx));
+}
+
+static __always_inline int axo_to_netdev(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	int ret;
+
+	if (ctx->eth_proto != AXO_ETH_IP4 && ctx->eth_proto != AXO_ETH_IP6)
+		return TC_ACT_OK;
+	ret = axo_parse(skb, ctx);
+	if (ret != AXO_NEXT)
+		return axo_netdev_unparsed(ctx, &ctx->saddr, ret);
+	return AXO_STAGES(to_netdev_translate);
+}
+
+int to_netdev(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx;
+
+	/* what the tunnel made is the node's own, and done */
+	if (axo_mark_is(skb, AXO_MARK_OVERLAY))
+		return TC_ACT_OK;
+	ctx = axo_ctx_get();
+	if (!ctx)
+		return TC_ACT_SHOT;
+	ctx->eth_proto = skb->protocol;
+	ctx->dir = AXO_DIR_EGRESS;
+	ctx->obs_point = AXO_TRACE_TO_NETWORK;
+	return axo_finish(skb, ctx, axo_to_netdev(skb, ctx));
+}

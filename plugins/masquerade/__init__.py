@@ -1,0 +1,1 @@
+"""Pods reach the world with the address of their node: source NAT in BPF, both families."""
