@@ -25,6 +25,44 @@ KERNEL_TREE: Final = Path(__file__).parent / "kernel"
 MAIN_FILE: Final = "/virtual/main.c"
 _DEBUG_SOURCE: Final = 0x8
 _LAYOUT_PREFIX: Final = "axolayout_"
+_SIZE_PREFIX: Final = "axosize_"
+# bcc creates every map that the C declares, at its full size, just to compile: half a gigabyte for
+# a connection table. This definition declares them with one entry, and tells the wanted number
+# as the length of an array in a struct, whose layout bcc reports.
+_SMALL_MAPS: Final = """#line 1 "<axoneme: maps>"
+#undef BPF_F_TABLE
+#define BPF_F_TABLE(_type, _key, _leaf, _name, _entries, _flags) \\
+struct _name##_table_t { \\
+	_key key; \\
+	_leaf leaf; \\
+	_leaf *(*lookup)(_key *); \\
+	_leaf *(*lookup_or_init)(_key *, _leaf *); \\
+	_leaf *(*lookup_or_try_init)(_key *, _leaf *); \\
+	int (*update)(_key *, _leaf *); \\
+	int (*insert)(_key *, _leaf *); \\
+	int (*delete)(_key *); \\
+	void (*call)(void *, int index); \\
+	void (*increment)(_key, ...); \\
+	void (*atomic_increment)(_key, ...); \\
+	void *(*sk_storage_get)(void *, void *, int); \\
+	int (*sk_storage_delete)(void *); \\
+	u32 max_entries; \\
+	int flags; \\
+}; \\
+__attribute__((section("maps/" _type))) \\
+struct _name##_table_t _name = {.flags = (_flags), .max_entries = 1}; \\
+BPF_ANNOTATE_KV_PAIR(_name, _key, _leaf); \\
+struct axosize_##_name { u8 high[((_entries) >> 16) + 1]; u8 low[((_entries) & 0xffff) + 1]; }; \\
+struct axosize_##_name##_table_t { \\
+	u32 key; \\
+	struct axosize_##_name leaf; \\
+	u32 max_entries; \\
+	int flags; \\
+}; \\
+__attribute__((section("maps/array"))) \\
+struct axosize_##_name##_table_t axosize_##_name##_ = {.flags = 0, .max_entries = 1}
+#line 1 "<text>"
+"""
 _OF_MAPS: Final = re.compile(r"BPF_(?:HASH|ARRAY)_OF_MAPS\s*\(\s*(\w+)\s*,(?:[^;]*?,)?\s*\"(\w+)\"")
 _OF_MAPS_TABLE: Final = re.compile(
     r"BPF_(?:F_)?TABLE\s*\(\s*\"(?:hash|array)_of_maps\$(\w+)\"\s*,[^,]+,[^,]+,\s*(\w+)"
@@ -147,6 +185,9 @@ class _Module:
                 key,
                 value,
             ]
+        for name in [n for n in rows if n.startswith(_SIZE_PREFIX)]:
+            high, low = (member[2][0] - 1 for member in rows.pop(name)[8][1])
+            rows[name[len(_SIZE_PREFIX) : -1]][4] = high << 16 | low
         return rows, descriptors
 
     def functions(self) -> dict[str, bytes]:
@@ -183,7 +224,7 @@ def compile_request(request: dict[str, Any]) -> dict[str, Any]:
 
     ``log`` is the file that stderr goes to: it survives when bcc ends the process.
     """
-    text, origins = split_marks(request["text"])
+    text, origins = split_marks(_SMALL_MAPS + request["text"])
     for name in request["structs"]:
         text += f'\nBPF_TABLE("array", u32, struct {name}, {_LAYOUT_PREFIX}{name}, 1);'
     module = _Module(number_lines(text), request["flags"])

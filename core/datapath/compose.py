@@ -27,6 +27,8 @@ from axoneme.core.errors import CompileError
 
 _INCLUDE: Final = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 _ONCE: Final = re.compile(r"^\s*#\s*pragma\s+once\b")
+_IF: Final = re.compile(r"^\s*#\s*if")
+_ENDIF: Final = re.compile(r"^\s*#\s*endif")
 _CALL: Final = re.compile(r"\bAXO_STAGES\(\s*(\w+)\s*\)")
 _COMMENT: Final = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _MAX_DEPTH: Final = 32
@@ -56,10 +58,12 @@ class Composed:
 
 @define
 class _Merger:
-    """Merges quoted includes; files with ``#pragma once`` go in once per text."""
+    """Merges quoted includes; guarded files go in once per text."""
 
     include_dirs: Sequence[Path]
     once: set[Path] = field(factory=set)
+    conditions: int = 0
+    """Open ``#if`` around the current line, include guards not counted."""
 
     def merge(self, path: Path, depth: int = 0) -> list[str]:
         """The lines of a file with its includes in place, beginning with its mark."""
@@ -73,20 +77,24 @@ class _Merger:
         """The same for a text that stands for ``path``."""
         if path in self.once:
             return []
+        source = text.split("\n")
+        guard = _guard(source)
+        if guard and not self.conditions:  # under an #if the text may not count
+            self.once.add(path)
         lines = [f'#line 1 "{path}"']
-        for number, line in enumerate(text.split("\n"), 1):
+        for number, line in enumerate(source, 1):
+            lines.append(line)
+            if number not in guard:
+                self.conditions += bool(_IF.match(line)) - bool(_ENDIF.match(line))
             if _ONCE.match(line):
-                self.once.add(path)
-                lines.append("")
-                continue
+                lines[-1] = ""
             found = _INCLUDE.match(line)
             included = self._resolve(found, path, number) if found else None
             if included is None:
-                lines.append(line)
                 continue
             if depth >= _MAX_DEPTH:
                 raise CompileError("includes are nested too deep", file=str(path), line=number)
-            lines += self.merge(included, depth + 1)
+            lines[-1:] = self.merge(included, depth + 1)
             lines.append(f'#line {number + 1} "{path}"')
         return lines
 
@@ -101,6 +109,25 @@ class _Merger:
         if quoted:
             raise CompileError(f"include file {name!r} not found", file=str(path), line=number)
         return None
+
+
+def _guard(lines: list[str]) -> tuple[int, ...]:
+    """Line numbers of the guard that spans a whole file; empty if it has none."""
+    plain = _COMMENT.sub(lambda c: "\n" * c[0].count("\n"), "\n".join(lines)).split("\n")
+    code = [(n, line.strip()) for n, line in enumerate(plain, 1) if line.strip()]
+    if code and _ONCE.match(code[0][1]):
+        return (code[0][0],)
+    if len(code) < 3:
+        return ()
+    opening = re.match(r"#\s*ifndef\s+(\w+)$", code[0][1])
+    if not opening or not re.match(rf"#\s*define\s+{opening[1]}$", code[1][1]):
+        return ()
+    depth = 0
+    for position, (_, line) in enumerate(code):
+        depth += bool(_IF.match(line)) - bool(_ENDIF.match(line))
+        if depth == 0:
+            return (code[0][0], code[-1][0]) if position == len(code) - 1 else ()
+    return ()
 
 
 def merge_file(path: Path, include_dirs: Iterable[Path] = ()) -> str:
