@@ -1,21 +1,27 @@
 """The agent's side of CNI: ``cni.add``, ``cni.del``, ``cni.check``, ``cni.status``, ``cni.gc``.
 
-It decodes, asks the endpoint manager, and shapes the answer. Calls for one attachment run one
-after the other, so that a DEL that overtakes its ADD cannot leave half of it behind.
+It decodes, asks the endpoint manager, and shapes the answer. That calls for one attachment run
+one after the other is the manager's doing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from axoneme.core.cni import result
-from axoneme.core.cni.errors import BAD_CONFIG, NOT_AVAILABLE, UNHEALTHY, CniError, translate
+from axoneme.core.cni.errors import (
+    BAD_CONFIG,
+    FAILED,
+    NOT_AVAILABLE,
+    UNHEALTHY,
+    CniError,
+    translate,
+)
 from axoneme.core.cni.queue import DeleteQueue
 from axoneme.core.cni.request import CniRequest, decode
 from axoneme.core.endpoints.request import EndpointRequest
@@ -23,8 +29,6 @@ from axoneme.core.errors import AxonemeError, NotReadyError
 from axoneme.core.model.endpoint import Endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from axoneme.core.api.server import ApiRouter
 
 log = logging.getLogger(__name__)
@@ -45,11 +49,11 @@ class Endpoints(Protocol):
         """Remove it; fine when there is none."""
         ...
 
-    async def check(self, attachment_id: str) -> str:
-        """What is wrong with it; empty when nothing is."""
+    async def check(self, attachment_id: str) -> object:
+        """Raise what is wrong with it."""
         ...
 
-    async def gc(self, valid_attachments: Sequence[str]) -> object:
+    async def gc(self, valid: Collection[str], /) -> object:
         """Remove every endpoint whose attachment is not named."""
         ...
 
@@ -71,7 +75,6 @@ class CniServer:
         self.ready = ready
         self.route_mtu = route_mtu
         self.queue = DeleteQueue(state_dir)
-        self._busy: dict[str, tuple[asyncio.Lock, int]] = {}
 
     def register(self, api: ApiRouter) -> None:
         """Add the methods to the local API."""
@@ -106,29 +109,26 @@ class CniServer:
 
     async def add(self, request: CniRequest) -> dict[str, Any]:
         """Make the interface; the result in the version asked for."""
-        async with self._turn(request.attachment_id):
-            endpoint = await self.endpoints.add(request.endpoint())
-            return result.make(
-                request.version,
-                endpoint,
-                self.gateways(),
-                request.previous,
-                self.route_mtu(),
-            )
+        endpoint = await self.endpoints.add(request.endpoint())
+        return result.make(
+            request.version, endpoint, self.gateways(), request.previous, self.route_mtu()
+        )
 
     async def delete(self, request: CniRequest) -> None:
         """Remove the interface. Succeeds when there is none, or half of one."""
-        async with self._turn(request.attachment_id):
-            await self.endpoints.remove(request.attachment_id)
+        await self.endpoints.remove(request.attachment_id)
 
     async def check(self, request: CniRequest) -> None:
         """Fail with what is wrong with the interface."""
         if request.previous is None:
             raise CniError(BAD_CONFIG, "CHECK needs prevResult")
-        async with self._turn(request.attachment_id):
-            wrong = await self.endpoints.check(request.attachment_id)
-        if wrong:
-            raise CniError(UNHEALTHY, wrong)
+        try:
+            await self.endpoints.check(request.attachment_id)
+        except AxonemeError as error:
+            refused = translate(error)
+            if refused.number == FAILED:
+                raise CniError(UNHEALTHY, error.message, details=error.hint) from error
+            raise refused from error
 
     async def status(self, _request: CniRequest) -> None:
         """Fail unless an ADD would be served now."""
@@ -146,17 +146,16 @@ class CniServer:
         """Carry out deletions that came while nobody was here; how many."""
         count = 0
         for item in await asyncio.to_thread(self.queue.pending):
-            async with self._turn(item.attachment_id):
-                try:
-                    await self.endpoints.remove(item.attachment_id)
-                except AxonemeError as error:
-                    log.warning(
-                        "queued deletion failed",
-                        extra={"attachment": item.attachment_id, "error": str(error)},
-                    )
-                    continue
-                self.queue.done(item)
-                count += 1
+            try:
+                await self.endpoints.remove(item.attachment_id)
+            except AxonemeError as error:
+                log.warning(
+                    "queued deletion failed",
+                    extra={"attachment": item.attachment_id, "error": str(error)},
+                )
+                continue
+            self.queue.done(item)
+            count += 1
         if count:
             log.info("queued deletions done", extra={"count": count})
         return count
@@ -166,18 +165,3 @@ class CniServer:
         while True:
             await self.replay()
             await asyncio.sleep(REPLAY_SECONDS)
-
-    @asynccontextmanager
-    async def _turn(self, attachment: str) -> AsyncIterator[None]:
-        """One call at a time for an attachment; nothing is kept for those that are done."""
-        lock, users = self._busy.get(attachment, (asyncio.Lock(), 0))
-        self._busy[attachment] = (lock, users + 1)
-        try:
-            async with lock:
-                yield
-        finally:
-            users = self._busy[attachment][1] - 1
-            if users:
-                self._busy[attachment] = (lock, users)
-            else:
-                del self._busy[attachment]

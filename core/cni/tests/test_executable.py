@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,12 @@ class Manager:
     async def remove(self, attachment_id: str) -> None:
         self.calls.append(("remove", attachment_id))
 
-    async def check(self, attachment_id: str) -> str:
-        return self.wrong
+    async def check(self, attachment_id: str) -> None:
+        if self.wrong:
+            raise AxonemeError(self.wrong)
 
-    async def gc(self, valid_attachments: Sequence[str]) -> None:
-        self.calls.append(("gc", tuple(valid_attachments)))
+    async def gc(self, valid: Collection[str]) -> None:
+        self.calls.append(("gc", tuple(valid)))
 
 
 class Agent:
@@ -335,38 +336,13 @@ def test_escaped_text_arrives_unchanged(agent: Agent) -> None:
     assert code == 0
 
 
-def test_delete_overtaking_its_add_comes_after_it(tmp_path: Path) -> None:
-    """Calls for one attachment never run at the same time; other attachments do not wait."""
-    order: list[str] = []
-
-    class Slow(Manager):
-        async def add(self, request: EndpointRequest) -> Endpoint:
-            order.append("add begins")
-            await asyncio.sleep(0.05)
-            order.append("add ends")
-            return await super().add(request)
-
-        async def remove(self, attachment_id: str) -> None:
-            order.append(f"remove {attachment_id}")
-
-    async def scenario() -> None:
-        router = ApiRouter()
-        CniServer(Slow(), lambda: (), lambda: "", tmp_path).register(router)
-        config = json.dumps({"cniVersion": "1.1.0", "name": "n"})
-
-        def params(container: str) -> dict[str, Any]:
-            env = {"CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_NETNS": "/x"}
-            return {"env": env, "config": config}
-
-        add, delete = router.method("cni.add"), router.method("cni.del")
-        assert add
-        assert delete
-        task = asyncio.ensure_future(add(params("a")))
-        await asyncio.sleep(0.01)
-        await asyncio.gather(delete(params("a")), delete(params("b")), task)
-
-    asyncio.run(scenario())
-    assert order == ["add begins", "remove b:eth0", "add ends", "remove a:eth0"]
+def test_check_says_what_is_wrong(agent: Agent) -> None:
+    """CHECK of an interface that lost something fails with our own code and the reason."""
+    agent.manager.wrong = "endpoint shop/web-1: eth0 is down"
+    code, answer = call(agent.socket, "CHECK", {"prevResult": {}})
+    assert (code, answer["code"], answer["msg"]) == (1, 101, "endpoint shop/web-1: eth0 is down")
+    code, answer = call(agent.socket, "CHECK")
+    assert (code, answer["code"]) == (1, 7)
 
 
 def test_executable_is_quick_and_small() -> None:
