@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from axoneme.hooks.markers import hookspec
 
 if TYPE_CHECKING:
+    from axoneme.core.agent import Agent
     from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
     from axoneme.core.model.labels import LabelSet
 
 
 @hookspec(firstresult=True)
-def axoneme_allocate_addresses(request: AddressRequest) -> AddressPair | None:
+def axoneme_allocate_addresses(request: AddressRequest, agent: Agent) -> AddressPair | None:
     """Give an endpoint its IPv4 and/or IPv6 address.
 
     Called on the agent's loop while a CNI ADD is served; must not block. ``None`` means "not
@@ -22,17 +23,21 @@ def axoneme_allocate_addresses(request: AddressRequest) -> AddressPair | None:
 
 
 @hookspec
-def axoneme_release_addresses(addresses: AddressPair, owner: str) -> None:
+def axoneme_release_addresses(addresses: AddressPair, owner: str, agent: Agent) -> None:
     """Take addresses back. Called after the endpoint's interface is gone; idempotent."""
 
 
 @hookspec
-def axoneme_configure_interface(endpoint: Endpoint, settings: InterfaceSettings) -> None:
+def axoneme_configure_interface(
+    endpoint: Endpoint, settings: InterfaceSettings, agent: Agent
+) -> None:
     """Change the interface settings (MTU, routes, sysctls) before the pod's link is made."""
 
 
 @hookspec
-def axoneme_label_endpoint(endpoint: Endpoint, labels: LabelSet) -> LabelSet | None:
+def axoneme_label_endpoint(
+    endpoint: Endpoint, labels: LabelSet, agent: Agent
+) -> LabelSet | None:
     """Give or change the identity labels of an endpoint.
 
     Called, each plugin seeing the result of the one before, whenever the pod's labels, its
@@ -41,10 +46,10 @@ def axoneme_label_endpoint(endpoint: Endpoint, labels: LabelSet) -> LabelSet | N
 
 
 @hookspec
-def axoneme_endpoint_changed(endpoint: Endpoint) -> None:
+def axoneme_endpoint_changed(endpoint: Endpoint, agent: Agent) -> None:
     """Hear that an endpoint is ready or has changed. No I/O: note it in a table."""
 
 
 @hookspec
-def axoneme_endpoint_removed(endpoint: Endpoint) -> None:
+def axoneme_endpoint_removed(endpoint: Endpoint, agent: Agent) -> None:
     """Hear that an endpoint is gone, after its interface and its map entries are."""

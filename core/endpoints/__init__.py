@@ -1,1 +1,1 @@
-"""The endpoints package of the core; see README.md beside it or in core/."""
+"""Endpoints: one per pod interface, from the CNI request to the removal; see README.md."""

@@ -1,1 +1,1 @@
-"""The identities package of the core; see README.md beside it or in core/."""
+"""Identities: numbers for label sets and for prefixes; see README.md."""

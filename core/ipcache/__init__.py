@@ -1,1 +1,1 @@
-"""The ipcache package of the core; see README.md beside it or in core/."""
+"""The ipcache: which identity stands behind an address, and on which node; see README.md."""

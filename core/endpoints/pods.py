@@ -1,0 +1,111 @@
+"""Pods of this node and namespaces, as slim rows decoded from cluster objects.
+
+Everything in a manifest is a user's text: bounded, typed, and refused by field when it is bad.
+A pod's namespace, service account and cluster come from the object's own metadata and spec, never
+from its labels (CVE-2023-39347).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from attrs import frozen
+
+from axoneme.core.errors import InvalidObjectError
+from axoneme.core.model.endpoint import NamedPort
+from axoneme.core.model.objects import ClusterObject
+from axoneme.core.state import Table, TableRegistry
+
+MAX_CONTAINERS: Final = 256
+MAX_PORTS: Final = 1024
+
+
+@frozen
+class Pod:
+    """Row of table ``pods``. Key: ``(namespace, name)``. Pods without a node yet are in it."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+    service_account: str = ""
+    named_ports: tuple[NamedPort, ...] = ()
+
+
+@frozen
+class Namespace:
+    """Row of table ``namespaces``. Key: ``name``."""
+
+    name: str
+    labels: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+def pod_tables(
+    tables: TableRegistry,
+) -> tuple[Table[tuple[str, str], Pod], Table[str, Namespace]]:
+    """Make ``pods`` and ``namespaces``."""
+    pods = tables.create(
+        "pods",
+        Pod,
+        key=lambda r: (r.namespace, r.name),
+        indexes={"namespace": lambda r: [r.namespace]},
+    )
+    return pods, tables.create("namespaces", Namespace, key=lambda r: r.name)
+
+
+def decode_pod(obj: ClusterObject, node: str) -> Pod | None:
+    """Read a Pod; ``None`` for one of another node or one that shares the host's network."""
+    where, spec = str(obj.key), obj.spec
+    placed = spec.get("nodeName") or ""
+    if (placed and placed != node) or spec.get("hostNetwork") is True:
+        return None
+    return Pod(
+        namespace=obj.key.namespace,
+        name=obj.key.name,
+        uid=obj.uid,
+        node=str(placed),
+        labels=_pairs(where, "metadata.labels", obj.labels),
+        annotations=_pairs(where, "metadata.annotations", obj.annotations),
+        service_account=str(spec.get("serviceAccountName") or spec.get("serviceAccount") or ""),
+        named_ports=_ports(where, spec),
+    )
+
+
+def decode_namespace(obj: ClusterObject) -> Namespace:
+    """Read a Namespace."""
+    where = str(obj.key)
+    return Namespace(
+        obj.key.name,
+        _pairs(where, "metadata.labels", obj.labels),
+        _pairs(where, "metadata.annotations", obj.annotations),
+    )
+
+
+def _pairs(where: str, field: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    for key, value in values.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise InvalidObjectError(where, f"{field}.{key}", "must be text", hint="quote it")
+    return tuple(sorted(values.items()))
+
+
+def _ports(where: str, spec: Mapping[str, Any]) -> tuple[NamedPort, ...]:
+    containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
+    found: list[NamedPort] = []
+    for index, container in enumerate(containers[:MAX_CONTAINERS]):
+        for port in _list(container.get("ports")) if isinstance(container, Mapping) else ():
+            if not isinstance(port, Mapping) or not port.get("name"):
+                continue
+            number = port.get("containerPort")
+            path = f"spec.containers[{index}].ports"
+            if not isinstance(number, int) or not 0 < number < 65536:
+                raise InvalidObjectError(where, path, f"bad containerPort {number!r}")
+            found.append(NamedPort(str(port["name"]), number, str(port.get("protocol") or "TCP")))
+    return tuple(found[:MAX_PORTS])
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,157 @@
+"""Where endpoints' labels come from: the pod and namespace tables, and what plugins add."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from axoneme.core.endpoints.labels import INIT, identity_labels
+from axoneme.core.endpoints.manager import EndpointManager
+from axoneme.core.endpoints.pods import Namespace, Pod
+from axoneme.core.endpoints.request import EndpointRequest
+from axoneme.core.errors import AxonemeError, NotReadyError
+from axoneme.core.identities.filter import LabelFilter
+from axoneme.core.model.endpoint import Endpoint
+from axoneme.core.model.labels import LabelSet
+from axoneme.core.reconcile.reconciler import backoff
+from axoneme.core.state import Changes, Table
+
+log = logging.getLogger(__name__)
+
+PATIENCE: float = 5.0
+"""Seconds that an ADD waits for its pod's object: the runtime may be faster than the store."""
+
+Relabel = Callable[[Endpoint, LabelSet], LabelSet]
+
+
+class PodDirectory:
+    """Pods of this node and the labels they give."""
+
+    def __init__(
+        self,
+        pods: Table[tuple[str, str], Pod],
+        namespaces: Table[str, Namespace],
+        *,
+        cluster: str,
+        chosen: LabelFilter,
+        relabel: Relabel,
+    ) -> None:
+        self.pods = pods
+        self.namespaces = namespaces
+        self._cluster = cluster
+        self._chosen = chosen
+        self._relabel = relabel
+
+    async def find(self, request: EndpointRequest) -> Pod | None:
+        """The pod of a request, waiting for its object for a while; ``NotReadyError`` if not."""
+        if not request.pod:
+            return None
+        key = (request.namespace, request.pod)
+        pod = self.pods.get(key)
+        if pod is None or _other(pod, request):
+            pod = await self._wait(key, request)
+        return pod
+
+    def pod(self, endpoint: Endpoint) -> Pod | None:
+        """The pod of an endpoint as it is known now."""
+        return self.pods.get((endpoint.namespace, endpoint.pod)) if endpoint.pod else None
+
+    def labels(self, endpoint: Endpoint) -> LabelSet | None:
+        """The identity labels by what is known now; ``None`` when the pod is not known."""
+        if not endpoint.pod:
+            return self._relabel(endpoint, INIT)
+        pod = self.pod(endpoint)
+        if pod is None:
+            return None
+        namespace = self.namespaces.get(endpoint.namespace)
+        labels = identity_labels(pod, namespace, self._cluster, self._chosen)
+        return self._relabel(endpoint, labels)
+
+    async def _wait(self, key: tuple[str, str], request: EndpointRequest) -> Pod:
+        with self.pods.watch() as watch:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    while True:
+                        await watch.next()
+                        pod = self.pods.get(key)
+                        if pod is not None and not _other(pod, request):
+                            return pod
+            except TimeoutError:
+                raise NotReadyError(
+                    f"pod {request.owner} is not in the store, or belongs to another node",
+                    hint="create the Pod object before its sandbox",
+                ) from None
+
+
+class EndpointRefresher:
+    """Follows pods and namespaces and refreshes the endpoints they concern."""
+
+    def __init__(
+        self, directory: PodDirectory, endpoints: EndpointManager, *, grace: float
+    ) -> None:
+        self._directory = directory
+        self._endpoints = endpoints
+        self._grace = grace
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._again: set[int] = set()
+        directory.pods.subscribe(self._pods_changed)
+        directory.namespaces.subscribe(self._namespaces_changed)
+
+    def refresh_all(self) -> None:
+        """Look at every endpoint: after a restore, or when a plugin asks for it."""
+        for endpoint in self._endpoints.table.rows():
+            self.refresh(endpoint.id)
+
+    def refresh(self, number: int) -> None:
+        """Look at one endpoint soon; asked again meanwhile, it looks once more afterwards."""
+        if number in self._running:
+            self._again.add(number)
+            return
+        task = asyncio.get_running_loop().create_task(self._work(number))
+        self._running[number] = task
+
+    async def stop(self) -> None:
+        """Cancel what is under way: the endpoints keep what is in force."""
+        for task in self._running.values():
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _work(self, number: int) -> None:
+        failures = 0
+        try:
+            while True:
+                self._again.discard(number)
+                try:
+                    await self._endpoints.refresh(number, self._grace)
+                    failures = 0
+                except AxonemeError as error:
+                    failures += 1
+                    log.warning(
+                        "labels not taken over", extra={"endpoint": number, "error": str(error)}
+                    )
+                    await asyncio.sleep(backoff(failures))
+                    if self._endpoints.table.get(number) is not None:
+                        continue
+                if number not in self._again:
+                    return
+        finally:
+            self._running.pop(number, None)
+            self._again.discard(number)
+
+    def _pods_changed(self, changes: Changes[tuple[str, str], Pod]) -> None:
+        for namespace, name in changes.upserted:
+            endpoint = self._endpoints.by_pod(namespace, name)
+            if endpoint is not None:
+                self.refresh(endpoint.id)
+
+    def _namespaces_changed(self, changes: Changes[str, Namespace]) -> None:
+        touched = changes.upserted.keys() | changes.deleted.keys()
+        for endpoint in self._endpoints.table.rows():
+            if endpoint.namespace in touched:
+                self.refresh(endpoint.id)
+
+
+def _other(pod: Pod, request: EndpointRequest) -> bool:
+    """Whether the object is of an earlier pod of the same name."""
+    return bool(request.uid and pod.uid and request.uid != pod.uid)

@@ -1,0 +1,106 @@
+"""From an endpoint to the rows that program it, and the wait until they are in the kernel.
+
+The order inside the kernel does not matter for safety: until the policy of the identity is there
+the programs drop, and the pod's end is down anyway. What matters is that nothing is reported as
+done before all of it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Hashable, Mapping
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from attrs import define
+
+from axoneme.core.datapath.attachments import Attachment
+from axoneme.core.endpoints.policy import PolicyGate
+from axoneme.core.endpoints.tables import (
+    EndpointAddress,
+    EndpointInterface,
+    address_rows,
+    interface_row,
+)
+from axoneme.core.errors import DatapathError
+from axoneme.core.ipcache.ipcache import Ipcache, host_prefix
+from axoneme.core.model.endpoint import AddressPair, Endpoint
+from axoneme.core.reconcile import Reconciler
+from axoneme.core.state import Table
+
+Address = IPv4Address | IPv6Address
+
+FROM_POD = ("tc-ingress", "from_container")
+TO_POD = ("tc-egress", "to_container")
+
+
+@define
+class Realizer:
+    """Writes rows and waits. The reconcilers are set once the datapath is there."""
+
+    addresses: Table[Address, EndpointAddress]
+    interfaces: Table[int, EndpointInterface]
+    attachments: Table[Any, Attachment]
+    ipcache: Ipcache
+    node_ips: Callable[[], AddressPair]
+    gate: Callable[[], PolicyGate | None]
+    reconcilers: tuple[Reconciler[Any, Any], ...] = ()
+    timeout: float = 20.0
+    """Seconds until an endpoint that is not in the kernel counts as failed."""
+
+    def write(self, endpoint: Endpoint) -> None:
+        """Put or replace all rows of an endpoint. No waiting."""
+        for row in address_rows(endpoint):
+            self.addresses.upsert(row)
+            self.ipcache.upsert(host_prefix(row.address), endpoint.identity, source="local")
+        self.interfaces.upsert(interface_row(endpoint))
+        for hook, program in (FROM_POD, TO_POD):
+            self.attachments.upsert(Attachment(endpoint.ifindex, endpoint.ifname, hook, program))
+
+    def erase(self, endpoint: Endpoint) -> None:
+        """Take all rows of an endpoint away."""
+        for row in address_rows(endpoint):
+            present = self.addresses.get(row.address)
+            if present is not None and present.id == endpoint.id:
+                self.addresses.delete(row.address)
+                self.ipcache.delete(host_prefix(row.address), "local")
+        present_interface = self.interfaces.get(endpoint.ifindex)
+        if present_interface is not None and present_interface.id == endpoint.id:
+            self.interfaces.delete(endpoint.ifindex)
+            for row in self.attachments.rows():
+                if row.ifindex == endpoint.ifindex:
+                    self.attachments.delete((row.ifindex, row.hook))
+
+    async def settle(self, endpoint: Endpoint) -> int:
+        """Wait until the rows and the identity's policy are in force; the policy's revision."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                revision, *failures = await asyncio.gather(
+                    self.policy(endpoint.identity),
+                    *(self._applied(r) for r in self.reconcilers),
+                )
+        except TimeoutError:
+            raise DatapathError(
+                f"endpoint {endpoint.name}: not programmed within {self.timeout:.0f} s"
+            ) from None
+        self._raise_for(endpoint, failures)
+        return revision
+
+    async def policy(self, identity: int) -> int:
+        """Wait for the policy of an identity; 0 without a policy plugin."""
+        gate = self.gate()
+        return await gate.wait_for(identity) if gate is not None else 0
+
+    @staticmethod
+    async def _applied(reconciler: Reconciler[Any, Any]) -> Mapping[Any, str]:
+        return await reconciler.sync()
+
+    def _raise_for(self, endpoint: Endpoint, failures: list[Any]) -> None:
+        ours: set[Hashable] = {endpoint.ifindex}
+        for row in address_rows(endpoint):
+            ours |= {row.address, host_prefix(row.address)}
+        ours |= {(endpoint.ifindex, FROM_POD[0]), (endpoint.ifindex, TO_POD[0])}
+        for errors in failures:
+            for key, message in errors.items():
+                if key in ours:
+                    raise DatapathError(f"endpoint {endpoint.name}: {message}")

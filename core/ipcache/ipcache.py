@@ -1,0 +1,106 @@
+"""Which identity stands behind an address, merged from several sources by priority.
+
+Several sources may speak of one prefix: a pod's address may also be named by a CIDR rule, a
+forged object may claim a node's address. The source with the highest priority wins, the others
+wait behind it. Lives on the loop's thread; the reconciler programs the table.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final
+
+from axoneme.core.errors import AxonemeError
+from axoneme.core.identities.reserved import world_identity
+from axoneme.core.model.ipcache import IpcacheEntry
+from axoneme.core.state import Table, TableRegistry
+
+Prefix = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+PRIORITIES: Final = {
+    "host": 60,  # this node's own addresses: nobody may take them over
+    "local": 50,  # endpoints of this node, known at first hand
+    "node": 40,  # addresses of other nodes
+    "endpoint": 30,  # endpoints of other nodes, from CiliumEndpoint
+    "cidr": 20,  # prefixes that policies name
+    "pod-cidr": 10,  # where a node's pods live, before any is known
+    "reserved": 0,  # the rest of the world
+}
+"""Sources, the strongest first. A plugin's source goes through :meth:`Ipcache.add_source`."""
+
+
+def ipcache_table(tables: TableRegistry) -> Table[Prefix, IpcacheEntry]:
+    """Make table ``ipcache``; index ``identity`` is by number."""
+    return tables.create(
+        "ipcache",
+        IpcacheEntry,
+        key=lambda r: r.prefix,
+        indexes={"identity": lambda r: [r.identity]},
+    )
+
+
+def host_prefix(address: Address) -> Prefix:
+    """The /32 or /128 of an address."""
+    if isinstance(address, IPv4Address):
+        return IPv4Network((address, 32))
+    return IPv6Network((address, 128))
+
+
+class Ipcache:
+    """The merge. ``table`` holds the winners."""
+
+    def __init__(self, table: Table[Prefix, IpcacheEntry]) -> None:
+        self.table = table
+        self._priorities = dict(PRIORITIES)
+        self._claims: dict[Prefix, tuple[IpcacheEntry, ...]] = {}
+
+    def add_source(self, source: str, priority: int) -> None:
+        """Declare a source of a plugin; the same again is fine, another priority is an error."""
+        if self._priorities.setdefault(source, priority) != priority:
+            raise AxonemeError(f"ipcache source {source} has another priority already")
+
+    def upsert(
+        self, prefix: Prefix, identity: int, node_ip: Address | None = None, source: str = "cidr"
+    ) -> None:
+        """Say what ``source`` knows of ``prefix``; replaces what it said before."""
+        if source not in self._priorities:
+            raise AxonemeError(f"unknown ipcache source {source!r}")
+        claim = IpcacheEntry(prefix, identity, node_ip, source)
+        others = [c for c in self._claims.get(prefix, ()) if c.source != source]
+        claims = sorted((*others, claim), key=lambda c: -self._priorities[c.source])
+        self._claims[prefix] = tuple(claims)
+        self.table.upsert(claims[0])
+
+    def delete(self, prefix: Prefix, source: str) -> None:
+        """Forget what ``source`` said; the next in priority takes over. Idempotent."""
+        claims = tuple(c for c in self._claims.get(prefix, ()) if c.source != source)
+        if claims:
+            self._claims[prefix] = claims
+            self.table.upsert(claims[0])
+        else:
+            self._claims.pop(prefix, None)
+            self.table.delete(prefix)
+
+    def lookup(self, address: Address) -> IpcacheEntry | None:
+        """The entry with the longest prefix that holds ``address``, as the kernel finds it."""
+        for length in range(address.max_prefixlen, -1, -1):
+            network: Prefix = (
+                IPv4Network((address, length), strict=False)
+                if isinstance(address, IPv4Address)
+                else IPv6Network((address, length), strict=False)
+            )
+            found = self.table.get(network)
+            if found is not None:
+                return found
+        return None
+
+    def add_world(self, *, ipv4: bool, ipv6: bool) -> None:
+        """The defaults: everything unknown is the world of its family."""
+        both = ipv4 and ipv6
+        if ipv4:
+            world = world_identity(4, dual_stack=both)
+            self.upsert(IPv4Network("0.0.0.0/0"), world, source="reserved")
+        if ipv6:
+            world = world_identity(6, dual_stack=both)
+            self.upsert(IPv6Network("::/0"), world, source="reserved")

@@ -1,0 +1,1 @@
+"""The nodes of the cluster, and this one among them; see README.md."""

@@ -1,0 +1,206 @@
+"""This node: its addresses, its pod CIDRs, and its CiliumNode object.
+
+The agent owns ``spec.addresses``, the operator ``spec.ipam.podCIDRs``; each writes against the
+version that it read, so neither ever overwrites the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Any
+
+from axoneme.core.devices import NodeDevices
+from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError
+from axoneme.core.model.endpoint import AddressPair
+from axoneme.core.model.node import Node
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.nodes.objects import KIND, Address, Prefix, encode_addresses, first_address
+from axoneme.core.reconcile.reconciler import backoff
+from axoneme.core.state import Changes, Table
+from axoneme.core.store.model import Store
+
+log = logging.getLogger(__name__)
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class LocalNode:
+    """Facts about this node, and the task that keeps its object right."""
+
+    def __init__(
+        self, name: str, store: Store, seen: Table[str, Node], *, ipv4: bool, ipv6: bool
+    ) -> None:
+        self.name = name
+        self.devices = NodeDevices()
+        self.needs_pod_cidrs = False
+        """Set by an IPAM plugin whose addresses come from the node's pod CIDRs."""
+        self.error = ""
+        """Why the object could not be written last time, or what the operator says."""
+        self._store = store
+        self._seen = seen
+        self._families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
+        self._kubernetes: tuple[Address, ...] = ()
+        self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
+        seen.subscribe(self._changed)
+
+    def on_pod_cidrs(self, listener: Callable[[tuple[Prefix, ...]], None]) -> None:
+        """Call ``listener`` with the pod CIDRs now, if any, and whenever they change."""
+        self._listeners.append(listener)
+        if self.pod_cidrs:
+            listener(self.pod_cidrs)
+
+    def _changed(self, changes: Changes[str, Node]) -> None:
+        if self.name in changes.upserted:
+            for listener in self._listeners:
+                listener(self.pod_cidrs)
+
+    # Facts
+
+    @property
+    def row(self) -> Node | None:
+        """The node as the store has it."""
+        return self._seen.get(self.name)
+
+    @property
+    def pod_cidrs(self) -> tuple[Prefix, ...]:
+        """The node's pod CIDRs of the enabled families."""
+        row = self.row
+        return tuple(c for c in row.pod_cidrs if c.version in self._families) if row else ()
+
+    @property
+    def routers(self) -> tuple[Address, ...]:
+        """The node's own address in the first pod CIDR of each family."""
+        found: dict[int, Address] = {}
+        for prefix in self.pod_cidrs:
+            found.setdefault(prefix.version, first_address(prefix))
+        return tuple(found.values())
+
+    @property
+    def internal(self) -> tuple[Address, ...]:
+        """The addresses on the underlay, at most one of a family."""
+        found: dict[int, Address] = {a.version: a for a in reversed(self._kubernetes)}
+        for version in (4, 6):
+            address = self.devices.address(version)
+            if address is not None:
+                found.setdefault(version, address)
+        return tuple(found[v] for v in sorted(found))
+
+    @property
+    def addresses(self) -> AddressPair:
+        """The same as a pair."""
+        pair = {a.version: a for a in self.internal}
+        v4, v6 = pair.get(4), pair.get(6)
+        return AddressPair(
+            v4 if isinstance(v4, IPv4Address) else None, v6 if isinstance(v6, IPv6Address) else None
+        )
+
+    def missing_families(self) -> tuple[int, ...]:
+        """Families for which the operator has given no pod CIDR yet."""
+        have = {c.version for c in self.pod_cidrs}
+        return tuple(v for v in self._families if v not in have)
+
+    # The object
+
+    async def publish(self) -> None:
+        """Write the object if it differs; a conflict is read again and retried."""
+        await self._ask_kubernetes()
+        while True:
+            try:
+                await self._publish_once()
+                self.error = ""
+                return
+            except ConflictError:
+                await asyncio.sleep(0.01)
+
+    async def wait_for_cidrs(self) -> None:
+        """Wait until every enabled family has a pod CIDR, then publish the router addresses."""
+        with self._seen.watch() as watch:
+            while self.missing_families():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(watch.next(), 10.0)
+                if self.missing_families():
+                    await self._tell_waiting()
+        await self.publish()
+
+    async def keep(self) -> None:
+        """Follow the object for ever: written again when somebody removes or changes it."""
+        failures = 0
+        with self._seen.watch() as watch:
+            while True:
+                try:
+                    await self.publish()
+                    failures = 0
+                    await watch.next()
+                    await asyncio.sleep(0.05)
+                except AxonemeError as error:
+                    failures += 1
+                    self.error = str(error)
+                    log.warning("own node not published", extra={"error": str(error)})
+                    await asyncio.sleep(backoff(failures))
+
+    async def _publish_once(self) -> None:
+        key = ObjectKey(KIND, "", self.name)
+        addresses = encode_addresses(self.internal, self.routers)
+        try:
+            obj = await self._store.get(key)
+        except NotFoundError:
+            await self._store.create(await self._fresh(addresses))
+            log.info("own node created", extra={"node": self.name})
+            return
+        if list(obj.spec.get("addresses") or ()) == addresses:
+            return
+        await self._store.update(_with_addresses(obj, addresses))
+
+    async def _fresh(self, addresses: Iterable[dict[str, str]]) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": self.name}
+        with contextlib.suppress(NotFoundError):
+            node = await self._store.get(ObjectKey("Node", "", self.name))
+            metadata["labels"] = dict(node.labels)
+            metadata["ownerReferences"] = [
+                {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}
+            ]
+        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": {}}
+        spec["bootid"] = await asyncio.to_thread(_boot_id)
+        return {"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": metadata, "spec": spec}
+
+    async def _ask_kubernetes(self) -> None:
+        """The InternalIPs of the Node object, where there is one and they are really ours."""
+        try:
+            node = await self._store.get(ObjectKey("Node", "", self.name))
+        except AxonemeError:
+            return
+        own = {a for d in self.devices.devices for a in d.addresses}
+        listed = []
+        for entry in node.status.get("addresses") or ():
+            with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                address = ip_address(entry["address"])
+                if entry.get("type") == "InternalIP" and address in own:
+                    listed.append(address)
+        self._kubernetes = tuple(listed)
+
+    async def _tell_waiting(self) -> None:
+        with contextlib.suppress(AxonemeError):
+            obj = await self._store.get(ObjectKey(KIND, "", self.name))
+            ipam = obj.status.get("ipam")
+            reason = ((ipam or {}).get("operator-status") or {}).get("error", "")
+            self.error = reason or "waiting for the operator to give pod CIDRs"
+            log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
+
+
+def _with_addresses(obj: ClusterObject, addresses: list[dict[str, str]]) -> dict[str, Any]:
+    return {
+        **obj.body,
+        "spec": {**obj.spec, "addresses": addresses},
+        "metadata": {**obj.body["metadata"], "resourceVersion": obj.resource_version},
+    }
+
+
+def _boot_id() -> str:
+    with contextlib.suppress(OSError):
+        return BOOT_ID.read_text().strip()
+    return ""

@@ -1,0 +1,115 @@
+"""The operator's garbage collections: identities, CiliumEndpoints, CiliumNodes."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from axoneme.core.errors import AxonemeError, NotFoundError
+from axoneme.core.identities.gc import collect_identities
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+
+if TYPE_CHECKING:
+    from axoneme.core.operator.operator import Operator
+
+log = logging.getLogger(__name__)
+
+
+def register(operator: Operator) -> None:
+    """Register the tasks with their intervals from the configuration."""
+    config = operator.config
+    work = Collector(operator)
+    operator.every("identity-gc", config.seconds("identity-gc-interval"), work.identities)
+    operator.every("endpoint-gc", config.seconds("cilium-endpoint-gc-interval"), work.endpoints)
+    operator.every("node-gc", config.seconds("nodes-gc-interval"), work.nodes)
+
+
+class Collector:
+    """One pass of each collection. Something is removed only if it was useless twice in a row."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+        self._suspects: set[ObjectKey] = set()
+        self._lonely: set[ObjectKey] = set()
+
+    async def identities(self) -> None:
+        """Identities that no CiliumEndpoint uses."""
+        operator = self._operator
+        await operator.endpoints.initialized.wait()
+        used = {e.identity for e in operator.endpoints.rows()}
+        timeout = operator.config.seconds("identity-heartbeat-timeout")
+        result = await collect_identities(operator.store, used, timeout)
+        if result.marked or result.deleted:
+            log.info(
+                "identities collected",
+                extra={
+                    "alive": result.alive,
+                    "marked": result.marked,
+                    "deleted": result.deleted,
+                },
+            )
+
+    async def endpoints(self) -> None:
+        """CiliumEndpoints whose pod, or whose node, is gone."""
+        operator = self._operator
+        await operator.nodes.initialized.wait()
+        store = operator.store
+        pods = {(p.key.namespace, p.key.name): p for p in await store.list("Pod")}
+        addresses = {str(a) for n in operator.nodes.rows() for a in n.addresses}
+        gone = {
+            obj.key
+            for obj in await store.list("CiliumEndpoint")
+            if _is_stale(obj, pods.get((obj.key.namespace, obj.key.name)), addresses)
+        }
+        await self._remove(gone & self._suspects)
+        self._suspects = gone - self._suspects
+
+    async def nodes(self) -> None:
+        """CiliumNodes that a Node object owned which is gone."""
+        store = self._operator.store
+        gone = set()
+        for obj in await store.list("CiliumNode"):
+            owner = next((o for o in _owners(obj) if o.get("kind") == "Node"), None)
+            if owner is None:
+                continue
+            try:
+                node = await store.get(ObjectKey("Node", "", str(owner.get("name"))))
+            except NotFoundError:
+                gone.add(obj.key)
+                continue
+            except AxonemeError:
+                continue
+            if owner.get("uid") and node.uid and owner["uid"] != node.uid:
+                gone.add(obj.key)
+        await self._remove(gone & self._lonely)
+        self._lonely = gone - self._lonely
+
+    async def _remove(self, keys: set[ObjectKey]) -> None:
+        for key in sorted(keys):
+            try:
+                await self._operator.store.delete(key)
+            except NotFoundError:
+                continue
+            except AxonemeError as error:
+                log.warning("object not collected", extra={"object": str(key), "error": str(error)})
+                continue
+            log.info("object collected", extra={"object": str(key)})
+
+
+def _is_stale(obj: ClusterObject, pod: ClusterObject | None, nodes: set[str]) -> bool:
+    """Whether nothing stands behind a CiliumEndpoint any more."""
+    owner = next((o for o in _owners(obj) if o.get("kind") == "Pod"), None)
+    if owner is not None:
+        if pod is None:
+            return True
+        if owner.get("uid") and pod.uid and owner["uid"] != pod.uid:
+            return True
+    networking = obj.status.get("networking")
+    node = networking.get("node") if isinstance(networking, dict) else None
+    return bool(node) and node not in nodes
+
+
+def _owners(obj: ClusterObject) -> list[dict[str, object]]:
+    metadata = obj.body.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    return [o for o in owners or () if isinstance(o, dict)]

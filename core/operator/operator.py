@@ -1,0 +1,122 @@
+"""The operator's composition root.
+
+Any number of operators may run; the one that holds the lease works. It renews the lease well
+before it ends and stops all work the moment it cannot: two never work at a time for longer than a
+clock's error, and every write carries the version that was read besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from axoneme.core.config import Config
+from axoneme.core.errors import AxonemeError
+from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
+from axoneme.core.model.node import Node
+from axoneme.core.nodes.objects import decode_node
+from axoneme.core.operator import collect
+from axoneme.core.plugins import PluginManager
+from axoneme.core.services import Services
+from axoneme.core.state import Table, TableRegistry
+from axoneme.core.store.model import Store
+from axoneme.core.store.open import open_store
+from axoneme.core.store.reflector import Reflector
+from axoneme.core.tasks import TaskGroupRunner
+
+log = logging.getLogger(__name__)
+
+LEASE = "axoneme-operator"
+
+Work = Callable[[], Awaitable[None]]
+
+
+class Operator:
+    """Tables, a store, services, and tasks that run while the lease is held."""
+
+    def __init__(self, config: Config, plugins: PluginManager, *, store: Store | None = None) -> None:
+        self.config = config
+        self.plugins = plugins
+        self.tables = TableRegistry()
+        self.services = Services()
+        self.store = store or open_store(config, plugins)
+        self.tasks = TaskGroupRunner()
+        self.leading = False
+        self.identity = f"{socket.gethostname()}_{os.getpid()}"
+        self.nodes: Table[str, Node] = self.tables.create("nodes_seen", Node, key=lambda r: r.name)
+        self.endpoints = cluster_endpoint_table(self.tables)
+        self._work: dict[str, Work] = {}
+        self._runner: TaskGroupRunner | None = None
+        collect.register(self)
+        self.plugins.call("axoneme_setup_operator", operator=self)
+
+    def add_task(self, name: str, work: Work) -> None:
+        """Register work of the leader; started when the lease is won, cancelled when it is lost."""
+        if name in self._work:
+            raise AxonemeError(f"operator task {name} exists already")
+        self._work[name] = work
+
+    def every(self, name: str, seconds: float, work: Work) -> None:
+        """Register work that is done every ``seconds``; never when that is 0."""
+
+        async def repeat() -> None:
+            while True:
+                await work()
+                await asyncio.sleep(seconds)
+
+        if seconds > 0:
+            self.add_task(name, repeat)
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        decode = partial(decode_node, local_name="")
+        self.tasks.spawn("reflect CiliumNode", Reflector(self.store, "CiliumNode", self.nodes, decode).run)
+        self.tasks.spawn(
+            "reflect CiliumEndpoint",
+            Reflector(self.store, "CiliumEndpoint", self.endpoints, decode_cluster_endpoint).run,
+        )
+        try:
+            await self._elect()
+        finally:
+            await self._yield()
+            await self.tasks.stop()
+            await self.store.close()
+
+    async def _elect(self) -> None:
+        duration = self.config.seconds("leader-election-lease-duration")
+        deadline = self.config.seconds("leader-election-renew-deadline")
+        retry = self.config.seconds("leader-election-retry-period")
+        loop = asyncio.get_running_loop()
+        renewed = -duration
+        while True:
+            try:
+                async with asyncio.timeout(deadline):
+                    held = await self.store.acquire_lease(LEASE, self.identity, duration)
+            except (AxonemeError, TimeoutError) as error:
+                log.warning("lease not renewed", extra={"error": str(error)})
+                held = self.leading and loop.time() - renewed < deadline
+            else:
+                renewed = loop.time() if held else renewed
+            if held and not self.leading:
+                await self._lead()
+            elif not held and self.leading:
+                log.error("lease lost")
+                await self._yield()
+            await asyncio.sleep(retry)
+
+    async def _lead(self) -> None:
+        log.info("leading", extra={"holder": self.identity, "tasks": sorted(self._work)})
+        self.leading = True
+        self._runner = TaskGroupRunner()
+        for name, work in self._work.items():
+            self._runner.spawn(name, work)
+
+    async def _yield(self) -> None:
+        self.leading = False
+        if self._runner is not None:
+            await self._runner.stop()
+            self._runner = None

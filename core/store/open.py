@@ -1,0 +1,25 @@
+"""The store that the configuration asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from axoneme.core.errors import ConfigError
+from axoneme.core.store.folder import FolderStore
+from axoneme.core.store.kinds import KindRegistry
+from axoneme.core.store.model import Store
+
+if TYPE_CHECKING:
+    from axoneme.core.config import Config
+    from axoneme.core.plugins import PluginManager
+
+
+def open_store(config: Config, plugins: PluginManager) -> Store:
+    """Open it, with the kinds that plugins declare."""
+    kinds = KindRegistry()
+    plugins.call("axoneme_register_kinds", kinds=kinds)
+    if config.text("store") == "folder":
+        return FolderStore(config.path("store-path"), kinds)
+    raise ConfigError(
+        f"key store: {config.text('store')} is not built in yet", hint="use store=folder"
+    )
