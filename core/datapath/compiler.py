@@ -145,7 +145,7 @@ class _Module:
     """A compiled module of libbcc; it lives as long as this process."""
 
     def __init__(self, text: str, flags: list[str]) -> None:
-        from bcc import lib  # type: ignore[attr-defined]  # noqa: PLC0415 # 64 MiB: here only
+        from bcc import lib  # noqa: PLC0415 # 64 MiB: here only
 
         self.lib: Any = lib
         more = ctypes.CDLL("libbcc.so.0")

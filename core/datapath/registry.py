@@ -6,9 +6,11 @@ into one text per program.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from typing import Final
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from axoneme.core.datapath.kinds import kind as kind_named
 from axoneme.core.errors import DatapathError
@@ -45,12 +47,24 @@ class TailCall:
     function: str
 
 
-def default_include_dirs() -> list[Path]:
-    """The headers that come with the packet path (``axoneme.bpf``)."""
-    import axoneme.bpf  # noqa: PLC0415 # data of a package beside the core, found by its name
+CORE_PROGRAMS: Final = {
+    "container.bpf.c": ("from_container", "to_container"),
+    "netdev.bpf.c": ("from_netdev", "to_netdev"),
+}
+"""Skeletons of ``bpf/programs`` that every node runs, and their entry functions (tc)."""
 
-    assert axoneme.bpf.__file__ is not None
-    return [Path(axoneme.bpf.__file__).parent / "include"]
+
+def bpf_folder() -> Path:
+    """Where the packet path's own C is (``axoneme.bpf``)."""
+    found = importlib.util.find_spec("axoneme.bpf")
+    if found is None or found.origin is None:
+        raise DatapathError("the package axoneme.bpf is not installed")
+    return Path(found.origin).parent
+
+
+def default_include_dirs() -> list[Path]:
+    """The headers that come with the packet path."""
+    return [bpf_folder() / "include"]
 
 
 @define
@@ -124,6 +138,28 @@ class DatapathRegistry:
         """Ask for the layout of ``struct name`` beyond those of keys and values."""
         if name not in self.structs:
             self.structs.append(name)
+
+    def core_programs(self) -> None:
+        """Add the programs that every node runs, unless a plugin brought its own."""
+        for file, entries in CORE_PROGRAMS.items():
+            skeleton = bpf_folder() / "programs" / file
+            for entry in entries if skeleton.is_file() else ():
+                if entry not in self.programs:
+                    self.program(entry, skeleton)
+
+    def copy(self) -> DatapathRegistry:
+        """An independent copy."""
+        return evolve(
+            self,
+            stages=list(self.stages),
+            sources=list(self.sources),
+            defines=dict(self.defines),
+            map_sizes=dict(self.map_sizes),
+            programs=dict(self.programs),
+            include_dirs=list(self.include_dirs),
+            structs=list(self.structs),
+            tail_calls=list(self.tail_calls),
+        )
 
     def points(self) -> dict[str, list[Stage]]:
         """The stages of each point, in the order in which they run."""

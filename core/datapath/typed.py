@@ -98,8 +98,10 @@ class Codec(Generic[K]):
         hints = typing.get_type_hints(self.model, vars(sys.modules[self.model.__module__]))
         wanted = {a.name: a for a in attrs.fields(self.model)}
         known = {f.name for f in self.layout.fields if not f.padding}
-        if hidden := [f for f in self.layout.fields if f.hidden] or list(self.layout.holes()):
-            raise self._refused(f"the C struct has hidden padding: {hidden[0]}")
+        holes = [(f.offset, f.size) for f in self.layout.fields if f.hidden]
+        if holes := holes or list(self.layout.holes()):
+            at, size = holes[0]
+            raise self._refused(f"the C struct has {size} bytes of hidden padding at {at}")
         if unknown := sorted(set(wanted) - known):
             raise self._refused(f"the C struct has no field {', '.join(unknown)}")
         if missing := sorted(known - set(wanted)):
