@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 
@@ -130,7 +130,7 @@ def noun(root: click.Group, name: str, help: str = "") -> click.Group:
 
 def load_plugin_commands(ctx: click.Context) -> bool:
     """Let every installed plugin add its commands, once; ``False`` when it was done before."""
-    root = cast("click.Command", ctx.find_root().command)
+    root = ctx.find_root().command
     if not isinstance(root, Root) or root.plugins_loaded:
         return False
     root.plugins_loaded = True
