@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from attrs import Factory, define, frozen
+
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.identity import Reserved
 from axoneme.core.model.labels import RESERVED, LabelSet
@@ -92,6 +93,17 @@ class Delta:
     gone: bool = False
 
 
+@frozen
+class RuleChange:
+    """Cookies of rules that went and came; a cookie may be in both."""
+
+    removed: list[int] = Factory(list)
+    added: dict[int, Rule] = Factory(dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added)
+
+
 class PolicyEngine:
     """Computes entries; see the module's docstring."""
 
@@ -111,19 +123,23 @@ class PolicyEngine:
 
     # Rules
 
-    def set_rules(self, key: ObjectKey, rules: Iterable[Rule]) -> None:
+    def set_rules(self, key: ObjectKey, rules: Iterable[Rule]) -> RuleChange:
         """Make ``rules`` the rules of one object; equal ones are not touched."""
         wanted = dict.fromkeys(rules)
         present = self._of_object.get(key, {})
+        change = RuleChange()
         for rule in [r for r in present if r not in wanted]:
+            change.removed.append(present[rule])
             self._remove_rule(present.pop(rule))
         for rule in wanted:
             if rule not in present:
                 present[rule] = self._add_rule(key, rule)
+                change.added[present[rule]] = rule
         if present:
             self._of_object[key] = present
         else:
             self._of_object.pop(key, None)
+        return change
 
     def rules(self) -> list[tuple[int, ObjectKey, Rule]]:
         """Cookie, object and rule of everything in force."""

@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from attrs import Factory, define
+
 from axoneme.core.model.labels import NAMESPACE_KEY, LabelSet
 from axoneme.core.model.policy import CidrPeer, Operator, Selector
 
@@ -73,6 +74,7 @@ class SelectorCache:
         self._by_span: defaultdict[Span, set[int]] = defaultdict(set)
         self._lengths: Counter[tuple[int, int]] = Counter()
         self._unfiled: set[int] = set()
+        self._touched: set[int] = set()
 
     # Selectors
 
@@ -82,12 +84,14 @@ class SelectorCache:
         if handle is None:
             handle = self._add(peer)
         self._entries[handle].users += 1
+        self._touched.add(handle)
         return handle
 
     def release(self, handle: int) -> None:
         """One user less; a selector without users is forgotten."""
         entry = self._entries[handle]
         entry.users -= 1
+        self._touched.add(handle)
         if entry.users:
             return
         for identity in entry.matched:
@@ -99,9 +103,19 @@ class SelectorCache:
         """Identities that the selector matches now. Live: copy it before changing anything."""
         return self._entries[handle].matched
 
-    def rows(self) -> list[tuple[int, Peer, int, set[int]]]:
-        """Handle, selector, users and matches of every selector."""
-        return [(h, e.peer, e.users, e.matched) for h, e in self._entries.items()]
+    def take_touched(self) -> set[int]:
+        """Handles that came, went or match others than at the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def describe(self, handle: int) -> tuple[Peer, int, int] | None:
+        """Selector, number of users and of matches; ``None`` if it is gone."""
+        entry = self._entries.get(handle)
+        return (entry.peer, entry.users, len(entry.matched)) if entry else None
+
+    def handles(self) -> list[int]:
+        """Every handle, oldest first."""
+        return list(self._entries)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -125,6 +139,7 @@ class SelectorCache:
             if _matches(entry, facts):
                 entry.matched.add(identity)
                 facts.matched.add(handle)
+        self._touched |= facts.matched
         return facts.matched
 
     def remove_identity(self, identity: int) -> set[int]:
@@ -137,6 +152,7 @@ class SelectorCache:
             del self._ids_by_span[bisect_left(self._ids_by_span, (one, identity))]
         for handle in facts.matched:
             self._entries[handle].matched.discard(identity)
+        self._touched |= facts.matched
         return facts.matched
 
     def same_identity(self, identity: int, labels: LabelSet, prefixes: Iterable[Prefix]) -> bool:

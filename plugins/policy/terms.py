@@ -6,11 +6,12 @@ import zlib
 from collections.abc import Iterable, Mapping
 
 from attrs import frozen
+
 from axoneme.core.model.endpoint import NamedPort
-from axoneme.core.model.policy import CidrPeer, Direction, PortRange, Rule, Selector
+from axoneme.core.model.policy import Direction, PortRange, Rule, Selector
 from axoneme.plugins.policy.entries import ALLOW, DENY, EGRESS, INGRESS, Claim
 from axoneme.plugins.policy.l4 import ANY, L4, MAX_BITS, PROTOCOLS, WITH_PORTS, prefixes
-from axoneme.plugins.policy.selectors import Peer
+from axoneme.plugins.policy.selectors import Peer, Prefix
 
 NamedPorts = Mapping[str, frozenset[tuple[int, int]]]
 """Protocol number and port of each name."""
@@ -75,12 +76,11 @@ def _peers(rule: Rule) -> tuple[Peer, ...] | None:
     return tuple(dict.fromkeys(peers))
 
 
-def rule_prefixes(rule: Rule) -> set[object]:
+def rule_prefixes(rule: Rule) -> set[Prefix]:
     """Every prefix that must have an identity of its own for the rule to be exact."""
-    found: set[object] = set()
+    found: set[Prefix] = set()
     for peer in rule.cidrs or ():
-        if isinstance(peer, CidrPeer):
-            found.update((peer.cidr, *peer.excepts))
+        found.update((peer.cidr, *peer.excepts))
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from attrs import frozen
+
 from axoneme.core.model.labels import ANY, K8S, NAMESPACE_KEY
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import (

@@ -149,7 +149,7 @@ def cidr_peer(cidr: Node, excepts: Node) -> CidrPeer:
         if part.version != whole.version or not part.subnet_of(whole):  # type: ignore[arg-type]
             raise item.error(f"{part} is not inside {whole}")
         cut.append(part)
-    return CidrPeer(whole, tuple(sorted(set(cut))))  # type: ignore[type-var]
+    return CidrPeer(whole, tuple(sorted(set(cut))))
 
 
 class _Absent:

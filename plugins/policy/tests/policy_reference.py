@@ -30,12 +30,13 @@ Peer = Pod | IpAddress | str  # str: host, remote-node
 
 
 def verdict(
-    policies: list[Manifest], subject: Pod, direction: str, peer: Peer, proto: str, port: int
+    policies: list[Manifest], subject: Pod, direction: str, peer: Peer, packet: tuple[str, int]
 ) -> bool:
     """May ``peer`` send to (ingress) or receive from (egress) ``subject``? Mode ``default``.
 
-    ``port`` is the destination port, or the type of an ICMP message.
+    ``packet`` is a protocol and a destination port, or the type of an ICMP message.
     """
+    proto, port = packet
     allowed = denied = enforced = False
     for policy in policies:
         for spec in _specs(policy):
@@ -137,9 +138,9 @@ def _endpoint_peer(policy: Manifest, selector: Manifest, peer: Peer) -> bool:
         return False
     keys = [*selector.get("matchLabels", {})]
     keys += [e["key"] for e in selector.get("matchExpressions", [])]
-    if _namespace(policy) and not any("io.kubernetes.pod.namespace" in k for k in keys):
-        if peer.namespace != _namespace(policy):
-            return False
+    stated = any("io.kubernetes.pod.namespace" in k for k in keys)
+    if _namespace(policy) and not stated and peer.namespace != _namespace(policy):
+        return False
     return _labels_match(selector, _plain(peer))
 
 
@@ -210,7 +211,7 @@ def _port(stated: Manifest, pod: Peer, proto: str, port: int) -> bool:
     wanted = stated.get("protocol", "ANY")
     if wanted not in ("ANY", proto):
         return False
-    value = stated.get("port")
+    value: Any = stated.get("port")
     if value in (None, "0"):
         return True
     if wanted == "ANY" and proto not in ("TCP", "UDP", "SCTP"):  # any that has ports

@@ -68,7 +68,10 @@ def _selectors(prefix: str) -> st.SearchStrategy[dict[str, Any]]:
         }
     )
     return st.fixed_dictionaries(
-        {"matchLabels": _maybe(labels), "matchExpressions": _maybe(st.lists(listed | bare, max_size=1))}
+        {
+            "matchLabels": _maybe(labels),
+            "matchExpressions": _maybe(st.lists(listed | bare, max_size=1)),
+        }
     ).map(_drop_none)
 
 
@@ -132,12 +135,16 @@ _K8S_SPEC = st.fixed_dictionaries(
 # Cilium
 
 _ENTITIES = ["all", "world", "cluster", "host", "remote-node", "none"]
-_CILIUM_SELECTOR = _selectors("") | _selectors("k8s:") | st.sampled_from(
-    [
-        {},
-        {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "blue"}},
-        {"matchExpressions": [{"key": "reserved:init", "operator": "DoesNotExist"}]},
-    ]
+_CILIUM_SELECTOR = (
+    _selectors("")
+    | _selectors("k8s:")
+    | st.sampled_from(
+        [
+            {},
+            {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "blue"}},
+            {"matchExpressions": [{"key": "reserved:init", "operator": "DoesNotExist"}]},
+        ]
+    )
 )
 _CILIUM_PORT = st.sampled_from(
     [
@@ -164,7 +171,7 @@ _ICMPS = st.lists(
 
 
 def _cilium_item(word: str) -> st.SearchStrategy[dict[str, Any]]:
-    peers = (
+    peers: st.SearchStrategy[dict[str, Any]] = (
         st.just({})
         | st.lists(_CILIUM_SELECTOR, max_size=2).map(lambda v: {f"{word}Endpoints": v})
         | st.lists(st.sampled_from(_ENTITIES), max_size=2).map(lambda v: {f"{word}Entities": v})
@@ -172,6 +179,18 @@ def _cilium_item(word: str) -> st.SearchStrategy[dict[str, Any]]:
         | st.lists(_CIDR_SETS, max_size=2).map(lambda v: {f"{word}CIDRSet": v})
     )
     return st.tuples(peers, st.just({}) | _PORTS | _ICMPS).map(lambda two: {**two[0], **two[1]})
+
+
+def _collide(spec: dict[str, Any]) -> dict[str, Any]:
+    """Sometimes deny the very peers of an allow, on every port: what precedence is about."""
+    if not spec.pop("collide"):
+        return spec
+    for word in ("ingress", "egress"):
+        for item in spec.get(word, [])[:1]:
+            peers = {k: v for k, v in item.items() if k not in ("toPorts", "icmps")}
+            if peers and len(peers) < len(item):
+                spec[f"{word}Deny"] = [peers]
+    return spec
 
 
 _CILIUM_SPEC = (
@@ -185,9 +204,11 @@ _CILIUM_SPEC = (
             "enableDefaultDeny": _maybe(
                 st.dictionaries(st.sampled_from(["ingress", "egress"]), st.booleans(), min_size=1)
             ),
+            "collide": st.booleans(),
         }
     )
     .map(_drop_none)
+    .map(_collide)
     .filter(lambda s: any(s.get(k) for k in ("ingress", "ingressDeny", "egress", "egressDeny")))
 )
 

@@ -30,7 +30,7 @@ def test_entries_agree_with_the_reference(listed: list[dict[str, Any]], subject:
     for direction in ("ingress", "egress"):
         for peer in PEERS:
             for proto, port in PACKETS:
-                wanted = verdict(listed, subject, direction, peer, proto, port)
+                wanted = verdict(listed, subject, direction, peer, (proto, port))
                 found = cluster.allows(subject, direction, peer, proto, port)
                 assert found == wanted, (direction, peer, proto, port)
 

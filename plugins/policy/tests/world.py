@@ -14,10 +14,10 @@ from axoneme.plugins.policy.decode.cilium import decode_cilium_policy
 from axoneme.plugins.policy.decode.kubernetes import decode_network_policy
 from axoneme.plugins.policy.engine import PolicyEngine, Settings
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
+from axoneme.plugins.policy.prefixes import prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.terms import rule_prefixes
 from axoneme.plugins.policy.tests.policy_reference import PROTOCOLS, Peer, Pod
-from axoneme.plugins.policy.wiring.prefixes import prefixes_of
 
 NUMBERS = {"host": 1, "remote-node": 6}
 
@@ -31,9 +31,7 @@ def as_object(manifest: dict[str, Any]) -> ClusterObject:
 
 def decode(manifest: dict[str, Any]) -> list[Any]:
     """The rules of a manifest of any of the three kinds."""
-    decoder = (
-        decode_network_policy if manifest["kind"] == "NetworkPolicy" else decode_cilium_policy
-    )
+    decoder = decode_network_policy if manifest["kind"] == "NetworkPolicy" else decode_cilium_policy
     return decoder(as_object(manifest))
 
 

@@ -1,0 +1,331 @@
+"""The plugin at work: store, identities and endpoints in; rows, tables and statuses out.
+
+Inputs only mark the engine; one flush per turn of the loop turns all of them into rows of table
+``policy_entries``, which the reconciler programs. Nothing is published before every policy and
+every identity that exists has been read once, so a restarted agent never replaces the pinned
+policy by a half-read one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve
+
+from axoneme.core.errors import AxonemeError, DatapathError
+from axoneme.core.model.endpoint import Endpoint, NamedPort
+from axoneme.core.model.identity import Identity
+from axoneme.core.model.objects import ObjectKey
+from axoneme.core.model.policy import Rule
+from axoneme.core.reconcile import Reconciler
+from axoneme.core.state import Changes, Table
+from axoneme.core.store.model import Store, StoreEvent
+from axoneme.plugins.policy.cidrs import CidrIdentities
+from axoneme.plugins.policy.datapath import PolicyMaps
+from axoneme.plugins.policy.engine import Delta, PolicyEngine
+from axoneme.plugins.policy.prefixes import prefixes_of
+from axoneme.plugins.policy.selectors import Prefix
+from axoneme.plugins.policy.sources import Outcome, PolicySources
+from axoneme.plugins.policy.tables import PolicyTables, SelectorRow, SubjectPolicy
+from axoneme.plugins.policy.terms import rule_prefixes
+from axoneme.plugins.policy.texts import peer_text, rule_row
+
+log = logging.getLogger(__name__)
+
+
+class PolicyManager:
+    """One per agent. Also the :class:`axoneme.core.endpoints.policy.PolicyGate`."""
+
+    def __init__(
+        self,
+        engine: PolicyEngine,
+        tables: PolicyTables,
+        sources: PolicySources,
+        maps: PolicyMaps,
+        *,
+        max_entries: int,
+    ) -> None:
+        self.engine = engine
+        self.tables = tables
+        self.maps = maps
+        self.reconciler: Reconciler[int, SubjectPolicy] = Reconciler(
+            "policy", tables.entries, maps, full_interval=900.0
+        )
+        self.revision = 1
+        self.synced = asyncio.Event()
+        self.cidrs: CidrIdentities | None = None
+        self.changes: Counter[tuple[str, str, str]] = Counter()
+        self.flush_seconds = 0.0
+        self._sources = sources
+        self._max = max_entries
+        self._prefixes: dict[ObjectKey, set[Prefix]] = {}
+        self._missing: set[str] = set()
+        self._endpoints: dict[int, Endpoint] = {}
+        self._of_identity: dict[int, set[int]] = {}
+        self._waiting: Counter[int] = Counter()
+        self._peers: dict[int, dict[tuple[str, str], tuple[NamedPort, ...]]] = {}
+        self._peer_identity: dict[tuple[str, str], int] = {}
+        self._scheduled = False
+        self._identities: Table[int, Identity] | None = None
+
+    # Inputs
+
+    def follow_identities(self, table: Table[int, Identity]) -> None:
+        """Take every identity there is, and the changes from now on."""
+        self._identities = table
+        for row in table.rows():
+            self._put_identity(row)
+        table.subscribe(self._identities_changed)
+
+    def follow_endpoints(self, table: Table[int, Endpoint]) -> None:
+        """The subjects: identities of the endpoints here, with their named ports."""
+        self._endpoints_changed(Changes(upserted=dict(table.items())))
+        table.subscribe(self._endpoints_changed)
+
+    def follow_peers(self, table: Table[tuple[str, str], Any]) -> None:
+        """Named ports of every pod of the cluster, for egress rules."""
+        self._peers_changed(Changes(upserted=dict(table.items())))
+        table.subscribe(self._peers_changed)
+
+    def expect(self, kinds: Sequence[str]) -> None:
+        """Name the kinds that must have been read before anything is published."""
+        self._missing = set(kinds)
+        if not kinds:
+            self.synced.set()
+
+    async def follow_policies(self, store: Store, kind: str) -> None:
+        """Follow one kind of policy objects for ever."""
+        seen: set[ObjectKey] = set()
+        listing = True
+        async for event in store.watch(kind):
+            if event.type == "synced":
+                listing = False
+                for key in [k for k in self._prefixes if k.kind == kind and k not in seen]:
+                    self._remove_policy(key)
+                self._kind_read(kind)
+                continue
+            if listing and event.key is not None:
+                seen.add(event.key)
+            self.take(event)
+
+    def take(self, event: StoreEvent) -> None:
+        """One step of a watch."""
+        assert event.key is not None
+        if event.type == "deleted":
+            self._remove_policy(event.key)
+        elif event.obj is not None and event.type != "invalid":
+            self._put_policy(event.key, self._sources.put(event.obj), event.type)
+        else:
+            self._put_policy(event.key, self._sources.refuse(event.key, event.message), event.type)
+
+    def _kind_read(self, kind: str) -> None:
+        self._missing.discard(kind)
+        if self._missing or self.synced.is_set():
+            return
+        self._sources.synced()
+        self.synced.set()
+        self._flush()
+
+    def _put_policy(self, key: ObjectKey, outcome: Outcome, operation: str) -> None:
+        row = outcome.row
+        wanted: set[Prefix] = set().union(*map(rule_prefixes, outcome.rules or ()))
+        held = self._prefixes.get(key, set())
+        try:
+            if self.cidrs is not None:
+                self.cidrs.acquire(wanted - held)
+        except AxonemeError as error:  # no identity left: the rules in force stay
+            log.warning("policy not applied", extra={"object": str(key), "error": str(error)})
+            self.tables.policies.upsert(evolve(row, valid=False, message=str(error)))
+            self.changes[key.kind, operation, "fail"] += 1
+            return
+        self._sync_identities()
+        self._set_rules(key, outcome.rules or ())
+        self._prefixes[key] = wanted
+        if self.cidrs is not None:
+            self.cidrs.release(held - wanted)
+        self.tables.policies.upsert(row)
+        self.changes[key.kind, operation, "success" if row.valid else "fail"] += 1
+
+    def _remove_policy(self, key: ObjectKey) -> None:
+        self._sources.remove(key)
+        self._set_rules(key, ())
+        released = self._prefixes.pop(key, set())
+        if self.cidrs is not None:
+            self.cidrs.release(released)
+        self.tables.policies.delete(key)
+        self.changes[key.kind, "deleted", "success"] += 1
+
+    def _set_rules(self, key: ObjectKey, rules: Sequence[Rule]) -> None:
+        change = self.engine.set_rules(key, rules)
+        for cookie in change.removed:
+            self.tables.rules.delete(cookie)
+        for cookie, rule in change.added.items():
+            self.tables.rules.upsert(rule_row(cookie, rule))
+        if change:
+            self._schedule()
+
+    def _sync_identities(self) -> None:
+        """Take up identities that were made this moment, before rules look for them."""
+        if self._identities is not None:
+            self._identities.flush()
+
+    def _identities_changed(self, changes: Changes[int, Identity]) -> None:
+        for identity in changes.deleted:
+            self.engine.remove_identity(identity)
+        for row in changes.upserted.values():
+            self._put_identity(row)
+        self._schedule()
+
+    def _put_identity(self, row: Identity) -> None:
+        try:
+            prefixes = prefixes_of(row)
+        except ValueError:  # a label that a stranger wrote: no prefix, no CIDR rule matches
+            prefixes = ()
+        self.engine.upsert_identity(row.id, row.labels, prefixes)
+
+    def _endpoints_changed(self, changes: Changes[int, Endpoint]) -> None:
+        touched: set[int] = set()
+        for number in changes.deleted:
+            old = self._endpoints.pop(number, None)
+            if old is not None:
+                self._of_identity[old.identity].discard(number)
+                touched.add(old.identity)
+        for number, row in changes.upserted.items():
+            old = self._endpoints.get(number)
+            if old is not None and old.identity != row.identity:
+                self._of_identity[old.identity].discard(number)
+                touched.add(old.identity)
+            self._endpoints[number] = row
+            self._of_identity.setdefault(row.identity, set()).add(number)
+            if old is None or (old.identity, old.named_ports) != (row.identity, row.named_ports):
+                touched.add(row.identity)
+        for identity in touched - {0}:
+            self._update_subject(identity)
+
+    def _update_subject(self, identity: int) -> None:
+        members = self._of_identity.get(identity)
+        if members or self._waiting[identity]:
+            pods = [self._endpoints[n].named_ports for n in members or ()]
+            self.engine.set_subject(identity, pods)
+        else:
+            self._of_identity.pop(identity, None)
+            self.engine.remove_subject(identity)
+        self._schedule()
+
+    def _peers_changed(self, changes: Changes[tuple[str, str], Any]) -> None:
+        touched: set[int] = set()
+        for key in changes.deleted:
+            touched |= self._move_peer(key, 0, ())
+        for key, row in changes.upserted.items():
+            touched |= self._move_peer(key, row.identity, tuple(row.named_ports))
+        for identity in touched:
+            pods = self._peers.get(identity, {})
+            if not pods:
+                self._peers.pop(identity, None)
+            self.engine.set_peer_ports(identity, list(pods.values()))
+        if touched:
+            self._schedule()
+
+    def _move_peer(
+        self, key: tuple[str, str], identity: int, ports: tuple[NamedPort, ...]
+    ) -> set[int]:
+        """File a pod that has named ports under its identity; the identities this touched."""
+        touched: set[int] = set()
+        old = self._peer_identity.pop(key, None)
+        if old is not None:
+            self._peers[old].pop(key)
+            touched.add(old)
+        if ports:
+            self._peer_identity[key] = identity
+            self._peers.setdefault(identity, {})[key] = ports
+            touched.add(identity)
+        return touched
+
+    # Output
+
+    def _schedule(self) -> None:
+        if self._scheduled or not self.synced.is_set():
+            return
+        self._scheduled = True
+        asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if not self.synced.is_set():
+            return
+        started = time.perf_counter()
+        deltas = self.engine.flush()
+        self.flush_seconds = time.perf_counter() - started
+        if deltas:
+            self.revision += 1
+            with self.tables.entries.transaction():
+                for identity, delta in deltas.items():
+                    self._publish(identity, delta)
+        self._publish_selectors()
+
+    def _publish(self, identity: int, delta: Delta) -> None:
+        if delta.gone:
+            self.tables.entries.delete(identity)
+            return
+        old = self.tables.entries.get(identity)
+        entries = dict(self.engine.entries(identity))
+        overflow = len(entries) > self._max
+        follows = old is not None and not old.overflow and not overflow
+        ingress, egress = self.engine.enforced(identity)
+        self.tables.entries.upsert(
+            SubjectPolicy(
+                identity,
+                self.revision,
+                ingress,
+                egress,
+                len(entries),
+                overflow,
+                {} if overflow else entries,
+                old.revision if old is not None and follows else 0,
+                delta.upserts if follows else {},
+                delta.deletes if follows else {},
+            )
+        )
+        if overflow:
+            log.error(
+                "policy too large, identity locked",
+                extra={"identity": identity, "entries": len(entries), "limit": self._max},
+            )
+
+    def _publish_selectors(self) -> None:
+        cache, table = self.engine.selectors, self.tables.selectors
+        with table.transaction():
+            for handle in cache.take_touched():
+                found = cache.describe(handle)
+                if found is None:
+                    table.delete(handle)
+                else:
+                    peer, users, matches = found
+                    table.upsert(SelectorRow(handle, peer_text(peer), users, matches))
+
+    # PolicyGate
+
+    async def wait_for(self, identity: int) -> int:
+        """Return the revision in force once the policy of ``identity`` is in the kernel."""
+        await self.synced.wait()
+        self._waiting[identity] += 1
+        try:
+            self._sync_identities()
+            if identity not in self.engine.subjects():
+                self._update_subject(identity)
+            self._flush()
+            errors = await self.reconciler.wait_for(self.tables.entries.revision)
+            row = self.tables.entries.get(identity)
+            if identity in errors or row is None:
+                reason = errors.get(identity, "it has no entries")
+                raise DatapathError(f"policy of identity {identity} is not in force: {reason}")
+            return row.revision
+        finally:
+            self._waiting[identity] -= 1
+            if not self._waiting[identity]:
+                del self._waiting[identity]

@@ -1,0 +1,95 @@
+"""From policy objects in the store to rules in force, also when an object goes bad.
+
+What is decided here, and why: ``core/decisions/0006-invalid-policies.md``.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import frozen
+
+from axoneme.core.errors import AxonemeError, InvalidObjectError
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.model.policy import Rule
+from axoneme.plugins.policy.decode.fields import UnenforceableError
+from axoneme.plugins.policy.lastgood import LastGood
+from axoneme.plugins.policy.tables import InForce, PolicyRow
+
+log = logging.getLogger(__name__)
+
+Decode = Callable[[ClusterObject], Sequence[Rule]]
+
+
+@frozen
+class Outcome:
+    """Rules to put in force for an object (``None``: leave those that are) and its row."""
+
+    rules: Sequence[Rule] | None
+    row: PolicyRow
+
+
+class PolicySources:
+    """Decides what each version of an object means."""
+
+    def __init__(self, decode: Decode, last_good: LastGood) -> None:
+        self._decode = decode
+        self._last_good = last_good
+        self._rules: dict[ObjectKey, tuple[Sequence[Rule], InForce]] = {}
+
+    def put(self, obj: ClusterObject) -> Outcome:
+        """An object is there, or has changed."""
+        try:
+            rules = self._read(obj)
+        except UnenforceableError as error:
+            return self._refuse(obj.key, str(error), locked=error.lockdown)
+        except AxonemeError as error:
+            return self._refuse(obj.key, str(error))
+        self._last_good.remember(obj)
+        return self._accept(obj.key, rules, InForce.CURRENT, "")
+
+    def refuse(self, key: ObjectKey, message: str) -> Outcome:
+        """The text of an object cannot even be read."""
+        return self._refuse(key, message)
+
+    def remove(self, key: ObjectKey) -> None:
+        """An object is deleted."""
+        self._rules.pop(key, None)
+        self._last_good.forget(key)
+
+    def synced(self) -> None:
+        """Everything that exists has been put once."""
+        self._last_good.sweep(self._rules)
+
+    def _read(self, obj: ClusterObject) -> Sequence[Rule]:
+        try:
+            return self._decode(obj)
+        except AxonemeError:
+            raise
+        except Exception as error:  # one bad object never stops the others (CVE-2023-41332)
+            log.exception("policy decoder failed", extra={"object": str(obj.key)})
+            raise InvalidObjectError(str(obj.key), "", f"cannot be read: {error!r}") from error
+
+    def _refuse(self, key: ObjectKey, message: str, locked: Iterable[Rule] = ()) -> Outcome:
+        rules, force = self._rules.get(key, ((), InForce.NONE))
+        if force in (InForce.CURRENT, InForce.LAST_GOOD):
+            return self._accept(key, rules, InForce.LAST_GOOD, message)
+        kept = self._last_good.recall(key)
+        if kept is not None:
+            try:
+                return self._accept(key, self._read(kept), InForce.LAST_GOOD, message)
+            except AxonemeError as error:
+                log.warning(
+                    "last good policy refused", extra={"object": str(key), "error": str(error)}
+                )
+        rules = tuple(locked)
+        return self._accept(key, rules, InForce.LOCKED if rules else InForce.NONE, message)
+
+    def _accept(
+        self, key: ObjectKey, rules: Sequence[Rule], force: InForce, message: str
+    ) -> Outcome:
+        self._rules[key] = (rules, force)
+        if message:
+            log.warning("policy refused", extra={"object": str(key), "error": message})
+        return Outcome(rules, PolicyRow(key, not message, force, len(rules), message))
