@@ -102,6 +102,11 @@ class StatusReport:
         return [component for _, component in sorted(self._components.items())]
 
     @property
+    def details(self) -> dict[str, list[str]]:
+        """Paragraphs for ``--verbose``: title and lines."""
+        return {title: list(lines) for title, lines in self._details.items()}
+
+    @property
     def health(self) -> Health:
         """The worst of the components; ok when there is none."""
         worst = max((_RANK[c.health] for c in self._components.values()), default=0)

@@ -88,6 +88,12 @@ class Output:
         text = clean(text)
         self.stream.write((self.paint(text, colour) if colour else text) + "\n")
 
+    def labelled(self, label: str, text: str, width: int = 24) -> None:
+        """``Label:    text``, the first word in the colour of its meaning."""
+        first, blank, rest = clean(text).partition(" ")
+        shown = self.paint(first, colour_of(first)) + blank + rest
+        self.stream.write(f"{clean(label) + ':':<{width}} {shown}\n")
+
     def paint(self, text: str, colour: str | None) -> str:
         """The text in a colour, on a terminal."""
         return click.style(text, fg=colour) if colour and self.colours else text

@@ -1,0 +1,118 @@
+"""``axoneme config``: every key with its value, its source and its owner."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from axoneme.core.cli.options import (
+    AgentHandle,
+    Given,
+    agent_options,
+    config_options,
+    output_option,
+)
+
+if TYPE_CHECKING:
+    from axoneme.core.cli.output import Output
+
+
+@click.command("config")
+@click.argument("key", required=False)
+@click.option("--changed", is_flag=True, help="Only what differs from its default.")
+@click.option("--describe", is_flag=True, help="Types, defaults and meanings; needs no agent.")
+@config_options
+@output_option
+@agent_options
+def config(
+    *,
+    key: str | None,
+    changed: bool,
+    describe: bool,
+    given: Given,
+    agent: AgentHandle,
+    output: Output,
+) -> None:
+    """Show every key, its value, where it comes from and whose it is.
+
+    Asks the agent; with --config-dir, --config or --set it shows what an
+    agent would make of these. A * marks what differs from its default.
+
+    \b
+    axoneme config --changed
+    axoneme config routing-mode --node node1
+    axoneme config --config-dir /etc/axoneme -o yaml
+    axoneme config --describe
+    """
+    if describe:
+        _describe(given, output, key)
+        return
+    rows = _local(given) if given else agent.call("config.get")
+    rows = [r for r in rows if key in (None, r["key"]) and not (changed and r["is_default"])]
+    if key is not None and not rows and not changed:
+        _unknown(key, [r["key"] for r in (_local(given) if given else agent.call("config.get"))])
+    output.emit(
+        rows,
+        lambda: output.table(
+            ["", "Key", "Value", "Source", "Owner"],
+            [
+                ("" if r["is_default"] else "*", r["key"], r["value"], r["origin"], r["owner"])
+                for r in rows
+            ],
+            empty="every key has its default",
+        ),
+    )
+
+
+def _local(given: Given) -> list[dict[str, Any]]:
+    import attrs
+
+    loaded, _ = given.boot()
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return [attrs.asdict(setting) for setting in loaded.settings()]
+
+
+def _describe(given: Given, output: Output, key: str | None) -> None:
+    loaded, _ = given.boot()
+    rows = [
+        {
+            "key": option.key,
+            "type": option.type,
+            "default": "" if callable(option.default) else option.format(option.default),
+            "allowed": " ".join(option.choices),
+            "owner": option.owner,
+            "helm": option.helm,
+            "help": option.help,
+        }
+        for option in loaded.registry
+        if key in (None, option.key)
+    ]
+    if not rows:
+        _unknown(str(key), [option.key for option in loaded.registry])
+    output.emit(
+        rows,
+        lambda: output.table(
+            ["Key", "Type", "Default", "Owner", "Meaning"],
+            [
+                (
+                    r["key"],
+                    r["type"],
+                    r["default"],
+                    r["owner"],
+                    r["help"] + (f" ({r['allowed']})" if r["allowed"] else ""),
+                )
+                for r in rows
+            ],
+        ),
+    )
+
+
+def _unknown(key: str, known: list[str]) -> None:
+    from axoneme.core.errors import NotFoundError
+    from axoneme.core.text import nearest
+
+    near = nearest(key, known)
+    hint = f"did you mean {near}?" if near else "axoneme config lists them"
+    raise NotFoundError(f"no configuration key {key!r}", hint=hint)

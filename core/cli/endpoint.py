@@ -1,0 +1,104 @@
+"""``axoneme endpoint``: the pods of a node as the agent manages them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from axoneme.core.cli.nouns import Noun
+from axoneme.core.cli.options import AgentHandle, agent_options, output_option
+
+if TYPE_CHECKING:
+    from axoneme.core.cli.output import Output
+
+
+@click.group("endpoint", cls=Noun)
+def endpoint() -> None:
+    """Show the endpoints of a node.
+
+    \b
+    axoneme endpoint list --node node1
+    axoneme endpoint get 42
+    """
+
+
+@endpoint.command("list")
+@output_option
+@agent_options
+def list_endpoints(*, agent: AgentHandle, output: Output) -> None:
+    """Every endpoint of the node.
+
+    \b
+    axoneme endpoint list
+    axoneme endpoint list --node node2 -o json
+    """
+    rows = agent.call("endpoint.list")
+    output.emit(rows, lambda: _table(rows, output))
+
+
+@endpoint.command("get")
+@click.argument("name")
+@output_option
+@agent_options
+def get_endpoint(name: str, *, agent: AgentHandle, output: Output) -> None:
+    """One endpoint, by id, namespace/pod, address or container id.
+
+    \b
+    axoneme endpoint get 42
+    axoneme endpoint get default/web-0 -o yaml
+    """
+    row = agent.call("endpoint.get", {"id": name})
+    output.emit(row, lambda: _show(row, output))
+
+
+def _table(rows: list[dict[str, Any]], output: Output) -> None:
+    output.table(
+        [
+            "ENDPOINT",
+            ["POLICY (ingress)", "ENFORCEMENT"],
+            ["POLICY (egress)", "ENFORCEMENT"],
+            "IDENTITY",
+            "LABELS (source:key[=value])",
+            "IPv6",
+            "IPv4",
+            "STATUS",
+        ],
+        [
+            (
+                r["id"],
+                r["policy"]["ingress"],
+                r["policy"]["egress"],
+                r["identity"],
+                r["labels"],
+                r["ipv6"],
+                r["ipv4"],
+                r["state"],
+            )
+            for r in rows
+        ],
+        empty="no endpoint on this node",
+    )
+
+
+def _show(row: dict[str, Any], output: Output) -> None:
+    link = row["interface"]
+    ports = [f"{p['name']} {p['port']}/{p['protocol']}" for p in row["named-ports"]]
+    output.pairs(
+        [
+            ("Endpoint", str(row["id"])),
+            ("Name", row["name"]),
+            ("State", row["state"] + (f": {row['message']}" if row["message"] else "")),
+            ("Identity", str(row["identity"])),
+            ("Labels", "\n".join(row["labels"])),
+            ("IPv4", row["ipv4"]),
+            ("IPv6", row["ipv6"]),
+            ("Policy", f"ingress {row['policy']['ingress']}, egress {row['policy']['egress']}"),
+            ("Policy revision", str(row["policy-revision"])),
+            ("Named ports", "\n".join(ports)),
+            ("Device", f"{link['host']} (ifindex {link['ifindex']}), MTU {link['mtu']}"),
+            ("MAC", f"{link['mac']}, node side {link['host-mac']}"),
+            ("Container", f"{link['container']} in {link['netns']}"),
+            ("Attachment", row["attachment"]),
+        ]
+    )
