@@ -40,8 +40,8 @@ def bench(folder: Path, repetitions: int, note: Note, wanted: set[str]) -> Itera
         (NATIVE, False, [*SAME, *_across("P3", "native")]),
         (VXLAN, True, list(_across("P4", "VXLAN"))),
     )
-    for config, vxlan, rows in settings:
-        rows = [row for row in rows if row[0] in wanted]
+    for config, vxlan, candidates in settings:
+        rows = [row for row in candidates if row[0] in wanted]
         if not rows:
             continue
         with ExitStack() as stack:

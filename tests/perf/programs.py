@@ -1,0 +1,66 @@
+"""P10: nanoseconds per packet of each program, counted by the kernel under real traffic."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from axoneme.core.datapath import syscalls
+from axoneme.core.datapath.loader import Program, program_info
+from tests.perf import cluster
+from tests.perf.measure import Result, Sample, build_netbench, requests
+from tests.perf.traffic import NATIVE
+
+Note = Callable[[str], None]
+ROOT = Path("/sys/fs/bpf/axo-lab")
+
+
+def _programs(node: str) -> dict[str, Program]:
+    """The pinned entry programs of a node's newest generation."""
+    generations = sorted((ROOT / node / "axoneme" / "generations").iterdir(), key=_number)
+    found = {}
+    for pin in sorted(generations[-1].iterdir()):
+        fd = syscalls.obj_get(str(pin))
+        number, tag, _, _ = program_info(fd)
+        found[pin.name] = Program(pin.name, fd, number, tag, 0)
+    return found
+
+
+def _number(path: Path) -> int:
+    return int("".join(c for c in path.name if c.isdigit()) or 0)
+
+
+def bench(folder: Path, repetitions: int, note: Note, wanted: set[str]) -> Iterator[Result]:
+    """Mean run time of each program: one long flow (established), then only short ones."""
+    if "P10" not in wanted:
+        return
+    tool = build_netbench()
+    cases = (("rr", "established flow", 300.0), ("crr", "connections, all packets", 1000.0))
+    with cluster.lab(folder, *NATIVE) as addresses:
+        programs = _programs("node1")
+        switch = syscalls.enable_stats()
+        try:
+            for mode, words, limit in cases:
+                ends = ("axo-pod-bench-a", "axo-pod-bench-b", addresses["b"])
+                costs: dict[str, list[float]] = {name: [] for name in programs}
+                for number in range(repetitions):
+                    note(f"P10 {words}: repetition {number + 1} of {repetitions}")
+                    before = {name: p.stats() for name, p in programs.items()}
+                    requests(tool, mode, *ends)
+                    for name, program in programs.items():
+                        runs = program.stats()[0] - before[name][0]
+                        spent = program.stats()[1] - before[name][1]
+                        if runs > 1000:
+                            costs[name].append(spent / runs)
+                for name, values in costs.items():
+                    if not values:
+                        continue
+                    sample = Sample(tuple(values))
+                    met = sample.median <= limit
+                    what = f"{name}, {words}"
+                    yield Result("P10", what, "ns", sample, None, f"≤ {limit:.0f}", met)
+        finally:
+            os.close(switch)
+            for program in programs.values():
+                program.close()
