@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,21 +15,24 @@ from tests.perf.traffic import NATIVE
 
 Note = Callable[[str], None]
 ROOT = Path("/sys/fs/bpf/axo-lab")
+PROG_GET_FD_BY_ID = 13
+LINK_INFO_SIZE = 64
 
 
 def _programs(node: str) -> dict[str, Program]:
-    """The pinned entry programs of a node's newest generation."""
-    generations = sorted((ROOT / node / "axoneme" / "generations").iterdir(), key=_number)
-    found = {}
-    for pin in sorted(generations[-1].iterdir()):
-        fd = syscalls.obj_get(str(pin))
-        number, tag, _, _ = program_info(fd)
-        found[pin.name] = Program(pin.name, fd, number, tag, 0)
+    """The programs that are attached on a node, found through its pinned links."""
+    found: dict[str, Program] = {}
+    for pin in sorted((ROOT / node / "axoneme" / "links").iterdir()):
+        link = syscalls.obj_get(str(pin))
+        (prog_id,) = struct.unpack_from("=8xI", syscalls.info_by_fd(link, LINK_INFO_SIZE))
+        os.close(link)
+        fd = syscalls.fd_by_id(PROG_GET_FD_BY_ID, prog_id)
+        number, tag, _, name = program_info(fd)
+        if name in found:
+            os.close(fd)
+        else:
+            found[name] = Program(name, fd, number, tag, 0)
     return found
-
-
-def _number(path: Path) -> int:
-    return int("".join(c for c in path.name if c.isdigit()) or 0)
 
 
 def bench(folder: Path, repetitions: int, note: Note, wanted: set[str]) -> Iterator[Result]:
