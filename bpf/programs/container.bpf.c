@@ -26,6 +26,7 @@ static __always_inline int axo_container_sender(struct __sk_buff *skb, struct ax
 	ctx->src_id = self->id;
 	ctx->own4 = self->ipv4.w[3];
 	ctx->own6 = self->ipv6;
+	ctx->own_flags = self->flags;
 	return AXO_NEXT;
 }
 

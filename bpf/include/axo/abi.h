@@ -68,6 +68,10 @@ struct axo_addr {
 #define AXO_CT_RELATED	   3
 #define AXO_CT_UNKNOWN	   5 /* not tracked (yet) */
 
+#define AXO_VERDICT_DENIED  0
+#define AXO_VERDICT_ALLOWED 1
+#define AXO_VERDICT_AUDIT   2 /* no rule allows it, audit mode let it through */
+
 #define AXO_NODE_ASKED	  1 /* the ipcache was asked */
 #define AXO_NODE_RECALLED 2 /* and the flow remembers */
 
@@ -117,6 +121,10 @@ struct axo_ctx {
 	__u8 counted;	    /* conntrack has counted the packet */
 	__u8 node_known;    /* AXO_NODE_*: node and dst_identity are resolved (route.h) */
 	__u8 obs_point;	    /* AXO_TRACE_*: where the packet came in */
+	__u8 own_flags;	    /* AXO_EP_* of the sender's endpoint, low byte */
+	__u8 verdict;	    /* AXO_VERDICT_* of the last policy consulted */
+	__u8 ct_absent;	    /* conntrack has looked and has no entry for the flow */
+	__u8 ct_fresh;	    /* this packet has made the flow's entry */
 	__u8 pad;
 	__u32 path_mtu;	    /* bytes of L3 packet that fit towards the destination; 0: unknown */
 	__u32 note[8];	    /* free for stages to hand facts to later stages of the same plugin */

@@ -68,10 +68,13 @@ struct axo_ct6_key {
 #define AXO_CT_FLAG_CLOSE_1  0x08 /* TCP: FIN of direction 1, or RST */
 #define AXO_CT_FLAG_CLOSED   (AXO_CT_FLAG_CLOSE_0 | AXO_CT_FLAG_CLOSE_1)
 
+/* Cell of axo_ct_entry.accept: direction 0 or 1; hook AXO_DIR_*. */
+#define AXO_CT_CELL(dir, hook) (2 * ((dir) & 1) + ((hook) & 1))
+
 struct axo_ct_entry {
 	__u64 packets[2];	/* by direction */
 	__u64 bytes[2];		/* by direction, of frames */
-	__u32 accept[2][2];	/* [direction][AXO_DIR_* of the hook]: policy generation, 0 never */
+	__u32 accept[4];	/* [AXO_CT_CELL(direction, hook)]: policy generation, 0 never */
 	__u32 identity[2];	/* sender of direction 0, 1; 0 unknown */
 	__u32 reported[2];	/* tick of the last report, by direction */
 	__u32 expires;		/* tick */
@@ -314,18 +317,18 @@ static __always_inline void axo_ct_judge(struct axo_ctx *ctx, const struct axo_c
 {
 	u32 dir = ctx->ct_dir & 1, generation = axo_policy_generation();
 
-	if (e->accept[!dir][!hook]) {
+	if (e->accept[AXO_CT_CELL(!dir, !hook)]) {
 		ctx->ct_state = AXO_CT_REPLY;
 		ctx->check = 0;
-	} else if (e->accept[dir][hook]) {
+	} else if (e->accept[AXO_CT_CELL(dir, hook)]) {
 		ctx->ct_state = AXO_CT_ESTABLISHED;
-		ctx->check = e->accept[dir][hook] != generation;
+		ctx->check = e->accept[AXO_CT_CELL(dir, hook)] != generation;
 	}
 	if (hook == AXO_DIR_INGRESS || ctx->check)
 		return;
-	if (e->accept[!dir][AXO_DIR_EGRESS])
+	if (e->accept[AXO_CT_CELL(!dir, AXO_DIR_EGRESS)])
 		ctx->ct_next = AXO_CT_NEXT_REPLY;
-	else if (e->accept[dir][AXO_DIR_INGRESS] == generation)
+	else if (e->accept[AXO_CT_CELL(dir, AXO_DIR_INGRESS)] == generation)
 		ctx->ct_next = AXO_CT_NEXT_ESTABLISHED;
 }
 
@@ -384,7 +387,7 @@ static __always_inline int axo_ct_related(struct __sk_buff *skb, struct axo_ctx 
 	e = axo_ct_find(s, ctx->family, proto);
 	if (!e || !axo_ct_alive(e, axo_ct_now()))
 		return AXO_NEXT;
-	if (e->accept[dir & 1][!hook] || e->accept[!(dir & 1)][hook]) {
+	if (e->accept[AXO_CT_CELL(dir & 1, !hook)] || e->accept[AXO_CT_CELL(!(dir & 1), hook)]) {
 		ctx->ct_state = AXO_CT_RELATED;
 		ctx->check = 0;
 	}
@@ -410,6 +413,9 @@ static __always_inline int axo_ct(struct __sk_buff *skb, struct axo_ctx *ctx, u3
 	ctx->ct_state = AXO_CT_NEW;
 	ctx->check = 1;
 	ctx->ct_next = AXO_CT_NEXT_UNKNOWN;
+	ctx->ct_absent = 0;
+	if (ctx->ct_fresh) /* made by the hook before this one, which says nothing about this one */
+		return AXO_NEXT;
 	if (!s)
 		return -AXO_DROP_CT_NO_MAP_FOUND;
 	if (!axo_ct_tracks(ctx))
@@ -417,12 +423,14 @@ static __always_inline int axo_ct(struct __sk_buff *skb, struct axo_ctx *ctx, u3
 	if (AXO_UNLIKELY(ctx->pkt & AXO_PKT_ICMP_ERROR))
 		return axo_ct_related(skb, ctx, s, hook);
 	ctx->ct_dir = axo_ct_key_of(s, ctx);
+	ctx->ct_absent = 1;
 	e = axo_ct_find(s, ctx->family, ctx->proto);
 	if (!e)
 		return AXO_NEXT;
 	now = axo_ct_now();
 	if (!axo_ct_valid(e, ctx, now))
 		return AXO_NEXT;
+	ctx->ct_absent = 0;
 	axo_ct_judge(ctx, e, hook);
 	axo_ct_recall(ctx, e);
 	if (!ctx->check)
@@ -438,7 +446,7 @@ static __always_inline int axo_ct_create(struct __sk_buff *skb, struct axo_ctx *
 
 	__builtin_memset(e, 0, sizeof(*e));
 	e->flags = dir ? AXO_CT_FLAG_FIRST_1 : 0;
-	e->accept[dir][hook] = axo_policy_generation();
+	e->accept[AXO_CT_CELL(dir, hook)] = axo_policy_generation();
 	e->identity[dir] = ctx->src_identity;
 	e->identity[!dir] = ctx->dst_identity;
 	e->proxy_port = ctx->proxy_port;
@@ -448,6 +456,7 @@ static __always_inline int axo_ct_create(struct __sk_buff *skb, struct axo_ctx *
 	axo_ct_touch(skb, ctx, e, now);
 	if (axo_ct_store(s, ctx->family, ctx->proto))
 		return -AXO_DROP_CT_CREATE_FAILED;
+	ctx->ct_fresh = 1;
 	return AXO_NEXT;
 }
 
@@ -463,12 +472,12 @@ static __always_inline int axo_ct_accept(struct __sk_buff *skb, struct axo_ctx *
 	if (ctx->pkt & AXO_PKT_ICMP_ERROR)
 		return AXO_NEXT;
 	ctx->ct_dir = axo_ct_key_of(s, ctx);
+	if (ctx->ct_absent)
+		return axo_ct_create(skb, ctx, s, hook, now);
 	e = axo_ct_find(s, ctx->family, ctx->proto);
-	if (!e)
+	if (!e) /* evicted meanwhile */
 		return axo_ct_create(skb, ctx, s, hook, now);
-	if (!axo_ct_valid(e, ctx, now))
-		return axo_ct_create(skb, ctx, s, hook, now);
-	e->accept[ctx->ct_dir & 1][hook] = axo_policy_generation();
+	e->accept[AXO_CT_CELL(ctx->ct_dir & 1, hook)] = axo_policy_generation();
 	axo_ct_touch(skb, ctx, e, now);
 	return AXO_NEXT;
 }

@@ -94,7 +94,7 @@ struct axo_event {
 	__u8 proto;	       /* IPPROTO_* */
 	__u8 tcp_flags;	       /* TCP flags; ICMP, ICMPv6: type */
 	__u8 icmp_code;	       /* ICMP, ICMPv6 */
-	__u8 verdict;	       /* verdict: 1 allowed, 0 denied */
+	__u8 verdict;	       /* verdict: AXO_VERDICT_* */
 	__u8 match_type;       /* verdict: enum axo_match_type */
 	__u8 ct_state;	       /* AXO_CT_* */
 	__u32 src_identity;
@@ -163,7 +163,7 @@ static __always_inline void axo_event_fill(struct axo_event *event, const struct
 	event->proto = ctx->proto;
 	event->tcp_flags = ctx->proto == 6 ? ctx->tcp_flags : ctx->icmp_type;
 	event->icmp_code = ctx->icmp_code;
-	event->verdict = type == AXO_EVENT_VERDICT && !reason;
+	event->verdict = ctx->verdict;
 	event->match_type = ctx->match_type;
 	event->ct_state = ctx->ct_state;
 	event->src_identity = ctx->src_identity;

@@ -9,7 +9,8 @@
 
 #include "axo/abi.h"
 
-#define AXO_EP_HOST 0x0001 /* flags: an address of this node, not a pod's */
+#define AXO_EP_HOST	  0x0001 /* flags: an address of this node, not a pod's */
+#define AXO_EP_ANY_SOURCE 0x0002 /* flags: may send from addresses that are not its own */
 
 struct axo_endpoint_key {
 	struct axo_addr ip; /* network order */

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * May this packet leave (policy_egress), may it enter (policy_ingress)? Asked for a flow's first
+ * packet and again when policy has changed; conntrack answers for the rest.
+ */
+#include "axo/abi.h"
+#include "axo/parse.h"
+#include "axo/events.h"
+#include "policy.h"
+
+/* allow-icmp-frag-needed: path MTU discovery works whatever the rules say */
+#ifndef AXO_POLICY_ALLOW_FRAG_NEEDED
+#define AXO_POLICY_ALLOW_FRAG_NEEDED 1
+#endif
+
+/* policy-audit-mode: what no rule allows is told, and let through */
+#ifndef AXO_POLICY_AUDIT
+#define AXO_POLICY_AUDIT 0
+#endif
+
+static __always_inline __be16 policy_port(const struct axo_ctx *ctx)
+{
+	if (ctx->proto == (ctx->family == 4 ? AXO_PROTO_ICMP : AXO_PROTO_ICMP6))
+		return bpf_htons(ctx->icmp_type);
+	return ctx->dport;
+}
+
+static __always_inline u8 policy_match_type(const struct axo_policy_value *value, int specific)
+{
+	if (!value->prefix_len)
+		return specific ? AXO_MATCH_L3_ONLY : AXO_MATCH_ALL;
+	if (value->prefix_len <= 8)
+		return specific ? AXO_MATCH_L3_PROTO : AXO_MATCH_PROTO_ONLY;
+	return specific ? AXO_MATCH_L3_L4 : AXO_MATCH_L4_ONLY;
+}
+
+/* Which of the two found entries decides? Both are there. */
+static __always_inline int policy_prefers_any(const struct axo_policy_value *own,
+					      const struct axo_policy_value *any)
+{
+	if (own->precedence != any->precedence)
+		return any->precedence > own->precedence;
+	return any->prefix_len > own->prefix_len;
+}
+
+/* The verdict of an entry: AXO_NEXT or a drop; notes in ctx what decided. */
+static __always_inline int policy_apply(struct axo_ctx *ctx, const struct axo_policy_value *value,
+					int specific)
+{
+	ctx->cookie = value->cookie;
+	ctx->match_type = policy_match_type(value, specific);
+	if (value->deny)
+		return -AXO_DROP_POLICY_DENY;
+	ctx->proxy_port = value->proxy_port;
+	return AXO_NEXT;
+}
+
+/* AXO_NEXT or a drop. subject and peer: identities. */
+static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 peer, u8 dir)
+{
+	struct axo_policy_key key = {};
+	struct axo_policy_value *own, *any;
+	void *entries;
+
+	ctx->cookie = 0;
+	ctx->match_type = AXO_MATCH_NONE;
+	entries = axo_policy.lookup(&subject);
+	if (!entries)
+		return -AXO_DROP_EP_NOT_READY;
+	key.prefixlen = AXO_POLICY_KEY_BITS;
+	key.dir = dir;
+	key.proto = ctx->proto;
+	key.port = policy_port(ctx);
+	any = bpf_map_lookup_elem(entries, &key);
+	AXO_OPAQUE(any);
+	if (!peer)
+		goto anybody;
+	key.peer = peer;
+	own = bpf_map_lookup_elem(entries, &key);
+	AXO_OPAQUE(own);
+	if (!own)
+		goto anybody;
+	if (!any)
+		return policy_apply(ctx, own, 1);
+	if (policy_prefers_any(own, any))
+		return policy_apply(ctx, any, 0);
+	return policy_apply(ctx, own, 1);
+anybody:
+	if (!any)
+		return -AXO_DROP_POLICY;
+	return policy_apply(ctx, any, 0);
+}
+
+static __always_inline int policy_is_frag_needed(const struct axo_ctx *ctx)
+{
+	if (!(ctx->pkt & AXO_PKT_ICMP_ERROR))
+		return 0;
+	if (ctx->family == 6)
+		return ctx->icmp_type == AXO_ICMP6_TOO_BIG;
+	return ctx->icmp_type == AXO_ICMP4_UNREACHABLE && ctx->icmp_code == AXO_ICMP4_FRAG_NEEDED;
+}
+
+static __always_inline int policy_decide(struct __sk_buff *skb, struct axo_ctx *ctx, u32 subject,
+					 u32 peer, u8 dir)
+{
+	int ret;
+
+	if (AXO_POLICY_ALLOW_FRAG_NEEDED && policy_is_frag_needed(ctx))
+		return AXO_NEXT;
+	ret = policy_lookup(ctx, subject, peer, dir);
+	if (ret == AXO_NEXT && ctx->ct_state != AXO_CT_NEW)
+		return ret;
+	ctx->verdict = ret == AXO_NEXT ? AXO_VERDICT_ALLOWED : AXO_VERDICT_DENIED;
+	if (AXO_POLICY_AUDIT && (ret == -AXO_DROP_POLICY || ret == -AXO_DROP_POLICY_DENY)) {
+		ctx->verdict = AXO_VERDICT_AUDIT;
+		axo_verdict_event(skb, ctx, -ret);
+		return AXO_NEXT;
+	}
+	axo_verdict_event(skb, ctx, ret == AXO_NEXT ? 0 : -ret);
+	return ret;
+}
+
+static __always_inline int policy_egress(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	return policy_decide(skb, ctx, ctx->src_identity, ctx->dst_identity, AXO_DIR_EGRESS);
+}
+
+static __always_inline int policy_ingress(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	return policy_decide(skb, ctx, ctx->dst_identity, ctx->src_identity, AXO_DIR_INGRESS);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * The policy maps: one trie per subject identity, shared by all endpoints that have it.
+ *
+ *	key  | peer 32 | direction 8 | protocol 8 | port 16 |
+ *	     '---- always matched ---'--- longest prefix ---'
+ *
+ * A port range is a handful of prefixes. Protocol 0 stands in entries for any protocol only (with
+ * prefix length 0 of the L4 part), so it needs no entry of its own.
+ */
+#ifndef AXO_POLICY_H
+#define AXO_POLICY_H
+
+#include "axo/maps.h"
+
+#define AXO_POLICY_STATIC_BITS 40 /* peer and direction */
+#define AXO_POLICY_KEY_BITS    64
+
+struct axo_policy_key {
+	__u32 prefixlen; /* host order: 40 + bits of proto and port */
+	__u32 peer;	 /* identity, 0 = anybody */
+	__u8 dir;	 /* AXO_DIR_* of the subject */
+	__u8 proto;	 /* IPPROTO_* */
+	__be16 port;	 /* network order: destination port; ICMP, ICMPv6: type */
+};
+
+struct axo_policy_value {
+	__u32 precedence;  /* higher wins: 255 deny, 1 allow */
+	__u32 cookie;	   /* the rule, for explanations */
+	__be16 proxy_port; /* network order: redirect there, 0 = no */
+	__u8 deny;	   /* 1 = refuse */
+	__u8 prefix_len;   /* bits of the L4 part that this entry states: 0, 8, 9..24 */
+};
+
+BPF_F_TABLE("lpm_trie", struct axo_policy_key, struct axo_policy_value, axoscratch_policy, 16384,
+	    BPF_F_NO_PREALLOC);
+BPF_HASH_OF_MAPS(axo_policy, u32, "axoscratch_policy", 65536);
+
+#endif

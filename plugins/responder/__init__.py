@@ -1,0 +1,1 @@
+"""Answers the neighbour requests of pods in the packet path."""

@@ -1,0 +1,1 @@
+"""Holds pods to their own source addresses."""
