@@ -20,7 +20,7 @@ from axoneme.core.lab.paths import OPERATOR, UNDERLAY, LabPaths
 
 READY_SECONDS: Final = 60.0
 LOG_LINES: Final = 12
-MAIN: Final = "axoneme.core.cli.main"
+MAIN: Final = "axoneme.core.cli"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 

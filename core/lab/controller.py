@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from attrs import Factory, define
+
 from axoneme.core.errors import NotFoundError
 from axoneme.core.lab import pods, workloads
 from axoneme.core.lab.manifests import Document

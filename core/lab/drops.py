@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, Self
 
 from attrs import frozen
+
 from axoneme.core.api.protocol import encode
 from axoneme.core.lab.model import Lab
 

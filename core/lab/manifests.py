@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 from attrs import frozen
+
 from axoneme.core.errors import InvalidObjectError, LabError
 from axoneme.core.lab import validation
 from axoneme.core.model.objects import ObjectKey

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
+from rich.table import Table
+from rich.text import Text
+
 from axoneme.core.lab import probe
 from axoneme.core.lab.model import Lab
 from axoneme.core.lab.targets import Place, pod_place
-from rich.table import Table
-from rich.text import Text
 
 STYLE = {"allowed": ("✓", "green"), "denied": ("✗", "red"), "error": ("!", "yellow")}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
+
 from axoneme.core.errors import LabError
 from axoneme.core.lab.paths import LabPaths
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.errors import LabError
 
 ENVIRONMENT: Final = "AXONEME_LAB"

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import evolve
+
 from axoneme.core.errors import AxonemeError, LabError, NotFoundError
 from axoneme.core.lab import cni, netns, processes
 from axoneme.core.lab.model import Lab, PodRecord

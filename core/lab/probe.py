@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import define, frozen
+
 from axoneme.core.errors import LabError
 from axoneme.core.lab.drops import Drop, DropWatcher
 from axoneme.core.lab.model import IPAddress, Lab

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from attrs import frozen
+
 from axoneme.core.errors import LabError
 from axoneme.core.lab import netns
 from axoneme.core.lab.paths import NETNS_DIR, LabPaths

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.table import Table
+from rich.text import Text
+
 from axoneme.core.errors import AxonemeError
 from axoneme.core.lab import agents, matrix, probe, processes
 from axoneme.core.lab.matrix import Cell
@@ -13,8 +16,6 @@ from axoneme.core.lab.output import Output, clean
 from axoneme.core.lab.targets import Place
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.store.sync import SyncStore
-from rich.table import Table
-from rich.text import Text
 
 COLOURS = {"allowed": "green", "denied": "red", "error": "yellow"}
 

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from attrs import frozen
+
 from axoneme.core.errors import LabError
 from axoneme.core.lab import underlay
 from axoneme.core.lab.model import IPAddress, Lab, PodRecord

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from attrs import frozen
+
 from axoneme.core.lab.validation import COMMAND_ANNOTATION
 from axoneme.core.model.objects import ClusterObject
 

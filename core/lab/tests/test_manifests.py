@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from axoneme.core.errors import AxonemeError
 from axoneme.core.lab import manifests
 from axoneme.core.store.sync import SyncStore

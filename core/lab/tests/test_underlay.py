@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+
 from axoneme.core.errors import LabError
 from axoneme.core.lab import cleanup, netns, pods, probe, processes, targets, underlay
 from axoneme.core.lab.model import Lab

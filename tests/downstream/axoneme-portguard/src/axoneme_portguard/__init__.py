@@ -1,0 +1,1 @@
+"""Drops what pods send to forbidden ports and counts it: a plugin of a stranger."""
