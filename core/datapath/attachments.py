@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -85,6 +86,7 @@ class AttachmentTarget:
     on_settled: Callable[[], None] | None = None
     name: str = "attachments"
     _classic: set[Key] = field(factory=set)
+    _scanned: bool = False
 
     def apply(
         self, upserts: Mapping[Key, Attachment], deletes: Mapping[Key, Attachment]
@@ -99,13 +101,14 @@ class AttachmentTarget:
 
     def resync(self, desired: Mapping[Key, Attachment]) -> Mapping[Key, Exception]:
         """Attach or adopt all, then remove links that no row wants."""
+        self._classic_found()
         failed = dict(self.apply(desired, {}))
         wanted = {row.pin_name for row in desired.values()}
         swept = 0
         for pin in self._pins():
             if pin.name not in wanted:
                 swept += self._remove(pin)
-        for key in list(self._classic - set(desired)):
+        for key in self._classic_found() - set(desired):
             self._detach_classic(key)
         log.info(
             "attachments compared",
@@ -130,6 +133,16 @@ class AttachmentTarget:
             if found := tc.current(ifindex, _CLASSIC[hook]):
                 rows.append(Attached(f"clsact {hook}", found.prog_id, found.name, ifindex))
         return rows
+
+    def _classic_found(self) -> set[Key]:
+        """Classic filters of ours; all devices are looked at once, for those of an older agent."""
+        if not self._scanned:
+            for ifindex, _ in socket.if_nameindex():
+                for hook, parent in _CLASSIC.items():
+                    if tc.current(ifindex, parent):
+                        self._classic.add((ifindex, hook))
+            self._scanned = True
+        return self._classic
 
     def _pins(self) -> list[Path]:
         return sorted(self.folder.iterdir()) if self.folder.is_dir() else []
@@ -161,9 +174,8 @@ class AttachmentTarget:
             self._remove(self.folder / row.pin_name)
             return
         self._attach_link(row, program)
-        if row.hook in _CLASSIC:
-            tc.detach(row.ifindex, _CLASSIC[row.hook])
-            self._classic.discard(row.key)
+        if row.key in self._classic:
+            self._detach_classic(row.key)
 
     def _attach_link(self, row: Attachment, program: Program) -> None:
         pin = self.folder / row.pin_name
@@ -198,7 +210,7 @@ class AttachmentTarget:
 
     def _detach(self, row: Attachment) -> None:
         self._remove(self.folder / row.pin_name)
-        if row.hook in _CLASSIC and (row.key in self._classic or not self.tcx):
+        if row.key in self._classic:
             self._detach_classic(row.key)
 
     def _detach_classic(self, key: Key) -> None:

@@ -13,8 +13,9 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, TypeVar
 
+from axoneme.bpf import registration as bpf_registration
 from axoneme.core.datapath import generation as gen
 from axoneme.core.datapath import syscalls as sc
 from axoneme.core.datapath.attachments import (
@@ -44,27 +45,16 @@ log = logging.getLogger(__name__)
 K = TypeVar("K")
 V = TypeVar("V")
 
-SIZES: Final[Mapping[str, tuple[str, ...]]] = {
-    "bpf-ct-global-tcp-max": ("axo_ct4", "axo_ct6"),
-    "bpf-ct-global-any-max": ("axo_ct_any4", "axo_ct_any6"),
-    "bpf-fragments-map-max": ("axo_frag4", "axo_frag6"),
-}
-"""Options of the core that set the number of entries of maps of the core."""
-
-
-class Options(Protocol):
-    """A configuration, or a plain ``dict``."""
-
-    def get(self, key: str, default: Any = None, /) -> Any: ...
-
 
 class DatapathManager:
-    """``plugins_hook`` is the relay of the enabled plugins, or ``None``; ``cache_dir`` may be
-    shared by agents, ``bpf_root`` (a BPF file system) belongs to one."""
+    """``plugins_hook`` is the relay of the enabled plugins; ``None`` (tests, tools) takes only
+    what ``registry`` holds, without the core's own programs, and then ``config`` may be a
+    ``dict``. ``cache_dir`` may be shared by agents; ``bpf_root`` (a folder of a BPF file system)
+    belongs to one."""
 
     def __init__(
         self,
-        config: Options,
+        config: Any,
         plugins_hook: Any,
         bpf_root: Path,
         cache_dir: Path,
@@ -140,13 +130,10 @@ class DatapathManager:
 
     def _register(self) -> None:
         self.registry = self._base.copy()
-        for option, names in SIZES.items():
-            size = self.config.get(option, None)
-            for name in names if size else ():
-                self.registry.map_sizes.setdefault(name, int(size))
-        if self._hook is not None:
-            self._hook.axoneme_register_datapath(datapath=self.registry, config=self.config)
-            self.registry.core_programs()
+        if self._hook is None:
+            return
+        bpf_registration.register(self.registry, self.config)
+        self._hook.axoneme_register_datapath(datapath=self.registry, config=self.config)
 
     def _compile(self) -> None:
         flags = tuple(f"-I{path}" for path in self.registry.include_dirs)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Final
 
 from attrs import define, evolve, field, frozen
 
@@ -45,13 +44,6 @@ class TailCall:
     array: str
     index: int
     function: str
-
-
-CORE_PROGRAMS: Final = {
-    "container.bpf.c": ("from_container", "to_container"),
-    "netdev.bpf.c": ("from_netdev", "to_netdev"),
-}
-"""Skeletons of ``bpf/programs`` that every node runs, and their entry functions (tc)."""
 
 
 def bpf_folder() -> Path:
@@ -138,14 +130,6 @@ class DatapathRegistry:
         """Ask for the layout of ``struct name`` beyond those of keys and values."""
         if name not in self.structs:
             self.structs.append(name)
-
-    def core_programs(self) -> None:
-        """Add the programs that every node runs, unless a plugin brought its own."""
-        for file, entries in CORE_PROGRAMS.items():
-            skeleton = bpf_folder() / "programs" / file
-            for entry in entries if skeleton.is_file() else ():
-                if entry not in self.programs:
-                    self.program(entry, skeleton)
 
     def copy(self) -> DatapathRegistry:
         """An independent copy."""
