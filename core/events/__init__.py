@@ -1,1 +1,1 @@
-"""The events package of the core; see README.md beside it or in core/."""
+"""Events of the packet path: from the ring to whoever listens; see README.md."""

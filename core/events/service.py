@@ -1,0 +1,156 @@
+"""The events of one agent, wired together.
+
+Order of use: make it; let plugins fill :attr:`registry`; :meth:`open` when the maps are there;
+:meth:`start` on the loop; :meth:`stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from axoneme.core.datapath.ring import RingReader
+from axoneme.core.events.counters import LossCounters, register_metrics
+from axoneme.core.events.fanout import Fanout
+from axoneme.core.events.filters import EventFilter
+from axoneme.core.events.names import Names
+from axoneme.core.events.reader import EventReader, Handler
+from axoneme.core.events.record import STRUCT, RecordDecoder
+from axoneme.core.events.registry import EventRegistry
+from axoneme.core.state import TableRegistry
+
+if TYPE_CHECKING:
+    from axoneme.core.api.server import ApiRouter
+    from axoneme.core.datapath.enums import EnumTable
+    from axoneme.core.datapath.layouts import Layout
+    from axoneme.core.datapath.maps import BpfMap
+    from axoneme.core.datapath.typed import TypedMap
+    from axoneme.core.metrics import MetricRegistry
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+RING: Final = "axo_events"
+LOSS: Final = "axo_event_loss"
+REPORT_SECONDS: Final = 1.0
+"""How soon a listener is told of losses."""
+
+
+class Datapath(Protocol):
+    """What is needed of :class:`axoneme.core.datapath.manager.DatapathManager`."""
+
+    @property
+    def maps(self) -> Mapping[str, BpfMap]:
+        """Open maps by name."""
+        ...
+
+    def layout(self, name: str, /) -> Layout:
+        """Layout of a struct."""
+        ...
+
+    def typed(self, name: str, key: type[K], value: type[V], /) -> TypedMap[K, V]:
+        """A map of models."""
+        ...
+
+    def enums(self, name: str, /) -> EnumTable:
+        """An X-macro enumeration, by its macro."""
+        ...
+
+
+class EventService:
+    """Registry, names, fan-out, reader and counters of one agent."""
+
+    def __init__(self, tables: TableRegistry, node_name: str = "") -> None:
+        self.registry = EventRegistry()
+        self.names = Names(tables, node_name)
+        self.fanout = Fanout()
+        self.reader: EventReader | None = None
+        self.counters: LossCounters | None = None
+        self._lost_by_readers = 0
+        self._ring: RingReader | None = None
+
+    def open(self, datapath: Datapath, handlers: Sequence[Handler] = ()) -> None:
+        """Bind to the maps. ``handlers`` see every batch (``axoneme_handle_events``)."""
+        words = {
+            macro: {number: entry.text for number, entry in datapath.enums(macro).items()}
+            for macro in ("AXO_DROP", "AXO_TRACE", "AXO_MATCH")
+        }
+        self.registry.bind(
+            RecordDecoder(
+                datapath.layout(STRUCT),
+                drops=words["AXO_DROP"],
+                points=words["AXO_TRACE"],
+                matches=words["AXO_MATCH"],
+            )
+        )
+        self.counters = LossCounters(datapath.typed(LOSS, int, int))
+        self._ring = RingReader(datapath.maps[RING])
+        self.reader = EventReader(self._ring, self.registry, self.fanout, handlers)
+
+    def start(self) -> None:
+        """Read, on the running loop."""
+        assert self.reader is not None, "open() comes first"
+        self.reader.start()
+
+    def stop(self) -> None:
+        """Stop reading and let go of the ring."""
+        if self.reader is not None:
+            self.reader.stop()
+        if self._ring is not None:
+            self._ring.close()
+        self.reader = self._ring = self.counters = None
+
+    def losses(self) -> dict[str, int]:
+        """Events that were not told, by where they were lost."""
+        found = self.counters.read() if self.counters else {}
+        waiting = sum(x.lost for x in self.fanout.subscriptions)
+        found["slow-reader"] = self._lost_by_readers + waiting
+        found["malformed"] = self.registry.malformed
+        return found
+
+    # The local API
+
+    def register_api(self, api: ApiRouter) -> None:
+        """Add the stream ``monitor.events``."""
+        api.add_stream("monitor.events", self.stream)
+
+    def register_metrics(self, metrics: MetricRegistry) -> None:
+        """Add the counters of read and lost events."""
+        register_metrics(metrics, self)
+
+    async def stream(self, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        """Events as they come, described; and ``{"lost": n, "where": …}`` when some are not.
+
+        ``types``, ``from``, ``to``, ``related_to``: see :class:`EventFilter`. With ``hello`` the first
+        line, ``{"hello": true}``, says that the subscription stands.
+        """
+        chosen = EventFilter.parse(params, self.registry.names())
+        with self.fanout.subscribe(chosen.predicate(self.names)) as subscription:
+            if params.get("hello"):
+                yield {"hello": True}  # from here on nothing is missed
+            before = self._kernel_losses()
+            told = 0
+            try:
+                if params.get("hello"):
+                    yield {"hello": self.names.node_name}
+                while True:
+                    try:
+                        events = await asyncio.wait_for(subscription.next(), REPORT_SECONDS)
+                    except TimeoutError:
+                        events = []
+                    for event in events:
+                        yield self.names.describe(event)
+                    if subscription.lost > told:
+                        yield {"lost": subscription.lost - told, "where": "slow-reader"}
+                        told = subscription.lost
+                    now = self._kernel_losses()
+                    for where, count in now.items():
+                        if count > before.get(where, 0):
+                            yield {"lost": count - before.get(where, 0), "where": where}
+                    before = now
+            finally:
+                self._lost_by_readers += subscription.lost
+
+    def _kernel_losses(self) -> dict[str, int]:
+        return self.counters.read() if self.counters else {}

@@ -1,0 +1,110 @@
+"""Described events as lines for people, in the words of ``cilium-dbg monitor``.
+
+Names come from users' objects: control characters are taken out here (CVE-2025-48056).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from axoneme.core.text import clean
+
+Described = Mapping[str, Any]
+
+
+def line(event: Described, *, numeric: bool = False) -> tuple[str, str | None]:
+    """(text, colour) of what :meth:`Names.describe` or a loss notice holds."""
+    if "lost" in event:
+        return clean(f"!! {event['lost']} events lost ({event.get('where', '')})"), "yellow"
+    makers = {"drop": _drop, "trace": _trace, "policy-verdict": _verdict}
+    text, colour = makers.get(str(event.get("type")), _other)(event, numeric)
+    moment = datetime.fromtimestamp(float(event.get("time") or 0)).astimezone()
+    node = f"[{event['node']}] " if event.get("node") else ""
+    return clean(f"{moment:%H:%M:%S.%f} {node}{text}"), colour
+
+
+def _drop(event: Described, numeric: bool) -> tuple[str, str | None]:
+    return (
+        f"xx drop ({event['text']}) {_where(event, numeric)}, {_device(event)}"
+        f"identity {_identities(event, numeric)}: {_flow(event, numeric)}",
+        "red",
+    )
+
+
+def _trace(event: Described, numeric: bool) -> tuple[str, str | None]:
+    point = str(event["text"])
+    arrow = "<-" if point.startswith("from-") else "->"
+    what = point.removeprefix("from-").removeprefix("to-")
+    if what == "endpoint":
+        what = _endpoint(event, numeric)
+    return (
+        f"{arrow} {what}, identity {_identities(event, numeric)} state {event['ct_state']}, "
+        f"{_device(event)}{_flow(event, numeric)}",
+        None,
+    )
+
+
+def _verdict(event: Described, numeric: bool) -> tuple[str, str | None]:
+    allowed = event.get("verdict") == "allowed"
+    side = "source" if event["direction"] == "ingress" else "destination"
+    remote = _identity(event[side], numeric)
+    rule = f", rule {event['cookie']}" if event.get("cookie") else ""
+    return (
+        f"Policy verdict log: local {_endpoint(event, numeric)}, remote {remote}, "
+        f"{event['direction']}, action {'allow' if allowed else 'deny'}, "
+        f"match {event.get('match') or 'none'}{rule}, {_flow(event, numeric)}",
+        "green" if allowed else "red",
+    )
+
+
+def _other(event: Described, numeric: bool) -> tuple[str, str | None]:
+    data = "".join(f", {key} {value}" for key, value in (event.get("data") or {}).items())
+    text = f" ({event['text']})" if event.get("text") else ""
+    flow = f": {_flow(event, numeric)}" if event["source"]["address"] else ""
+    return f"** {event['type']}{text} {_where(event, numeric)}{data}{flow}", "cyan"
+
+
+def _where(event: Described, numeric: bool) -> str:
+    word = "to" if event["direction"] == "ingress" else "from"
+    return f"{word} {_endpoint(event, numeric)}"
+
+
+def _endpoint(event: Described, numeric: bool) -> str:
+    found = event["endpoint"]
+    if not found["id"]:
+        return "no endpoint"
+    name = f" {found['name']}" if found["name"] and not numeric else ""
+    return f"endpoint {found['id']}{name}"
+
+
+def _device(event: Described) -> str:
+    found = event["interface"]
+    return f"ifindex {found['name'] or found['index']}, " if found["index"] else ""
+
+
+def _identity(side: Described, numeric: bool) -> str:
+    if side["identity_name"] and not numeric:
+        return f"{side['identity']} ({side['identity_name']})"
+    return str(side["identity"])
+
+
+def _identities(event: Described, numeric: bool) -> str:
+    source = _identity(event["source"], numeric)
+    return f"{source} -> {_identity(event['destination'], numeric)}"
+
+
+def _flow(event: Described, numeric: bool) -> str:
+    source, destination = event["source"], event["destination"]
+    if not source["address"]:
+        return f"{event['summary']}, {event['length']} bytes"
+    return f"{_side(source, numeric)} -> {_side(destination, numeric)} {event['summary']}"
+
+
+def _side(side: Described, numeric: bool) -> str:
+    address = side["address"]
+    port = f":{side['port']}" if side["port"] else ""
+    if numeric or not side["name"]:
+        return f"[{address}]{port}" if port and ":" in address else f"{address}{port}"
+    return f"{side['name']}{port} ({address})"
