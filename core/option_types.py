@@ -54,7 +54,8 @@ def format_duration(seconds: float) -> str:
     if nanoseconds < 10**9:
         for unit, size in (("ms", 10**6), ("µs", 10**3), ("ns", 1)):
             if nanoseconds >= size:
-                return f"{nanoseconds / size:g}{unit}"
+                number = f"{nanoseconds / size:.6f}".rstrip("0").rstrip(".")
+                return f"{number}{unit}"
     whole, rest = divmod(nanoseconds, 10**9)
     hours, whole = divmod(whole, 3600)
     minutes, whole = divmod(whole, 60)

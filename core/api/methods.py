@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from axoneme.core.api import dump, views
+from axoneme.core.api.core_metrics import traffic
 from axoneme.core.api.plugin_views import plugin_detail
 from axoneme.core.api.report import build_report
 from axoneme.core.endpoints.policy import PolicyGate
@@ -51,6 +52,7 @@ def register(api: ApiRouter, agent: Agent) -> None:
         "map.get": methods.map_get,
         "bpf.ct": methods.bpf_ct,
         "bpf.ipcache": methods.bpf_ipcache,
+        "bpf.metrics": methods.bpf_metrics,
         "metrics.list": methods.metrics_list,
     }.items():
         api.add(name, method)
@@ -215,6 +217,11 @@ class Methods:
     async def bpf_ipcache(self, params: Params) -> Any:
         """The ipcache as the kernel has it."""
         return await asyncio.to_thread(dump.ipcache, self._map("axo_ipcache"))
+
+    async def bpf_metrics(self, params: Params) -> Any:
+        """Packets and bytes by reason and direction."""
+        self._maps()
+        return traffic(self.agent)
 
     async def metrics_list(self, params: Params) -> Any:
         """Current values; ``pattern`` is a part of the name."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -26,12 +25,9 @@ def agent(config_dir: Path | None, yaml_file: Path | None, flags: tuple[str, ...
     axoneme agent --config-dir /etc/axoneme
     axoneme agent --routing-mode=native --enable-ipv6=false
     """
-    from axoneme.core.boot import boot
-    from axoneme.core.cli.process import prepare
-    from axoneme.core.config_sources import parse_flags
+    from axoneme.core.cli.process import prepare, run
 
-    config, plugins = boot(parse_flags(flags), os.environ, config_dir, yaml_file)
-    prepare(config)
-    from axoneme.core.agent import run
+    config, plugins = prepare(flags, config_dir, yaml_file)
+    from axoneme.core.agent import Agent
 
-    return run(config, plugins)
+    return run(lambda: Agent(config, plugins))

@@ -33,6 +33,11 @@ def ipcache() -> None:
     """Prefixes and identities as the packet path sees them."""
 
 
+@bpf.group("metrics", cls=Noun)
+def metrics() -> None:
+    """Packets and bytes by what became of them."""
+
+
 @ct.command("list")
 @output_option
 @agent_options
@@ -50,6 +55,26 @@ def list_ct(*, agent: AgentHandle, output: Output) -> None:
             output.line(_flow(row))
 
     output.emit(rows, show)
+
+
+@metrics.command("list")
+@output_option
+@agent_options
+def list_metrics(*, agent: AgentHandle, output: Output) -> None:
+    """Packets and bytes by what became of them, since the maps were made.
+
+    \b
+    axoneme bpf metrics list
+    """
+    rows = agent.call("bpf.metrics")
+    output.emit(
+        rows,
+        lambda: output.table(
+            ["REASON", "DIRECTION", "PACKETS", "BYTES"],
+            [(r["reason-text"], r["direction"], r["packets"], r["bytes"]) for r in rows],
+            empty="nothing was counted yet",
+        ),
+    )
 
 
 @ipcache.command("list")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -18,6 +18,7 @@ from axoneme.core.text import clean, nearest
 CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "agent": ("axoneme.core.cli.agent", "Run the agent of this node."),
     "bpf": ("axoneme.core.cli.bpf", "Look into the tables of the packet path."),
+    "cni": ("axoneme.core.cni.cli", "Install the executable that runtimes call."),
     "config": ("axoneme.core.cli.config", "Show every key, its value and its source."),
     "endpoint": ("axoneme.core.cli.endpoint", "Show the endpoints of a node."),
     "identity": ("axoneme.core.cli.identity", "Show security identities."),
@@ -38,6 +39,8 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
 
 class Noun(click.Group):
     """A group that asks plugins for more verbs before it says that it does not know one."""
+
+    group_class = type  # sub-groups are Nouns too: plugins may extend them
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb, from the group itself or after plugins have had their turn."""
@@ -61,11 +64,6 @@ class Noun(click.Group):
             hint = f", did you mean {near}?" if near else f" (see {ctx.command_path} --help)"
             ctx.fail(f"no command {clean(name)!r}{hint}")
         return super().resolve_command(ctx, args)
-
-    def group(self, *args: Any, **kwargs: Any) -> Any:
-        """Sub-groups can be extended by plugins as well."""
-        kwargs.setdefault("cls", Noun)
-        return super().group(*args, **kwargs)
 
 
 class Root(Noun):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -25,12 +24,9 @@ def operator(config_dir: Path | None, yaml_file: Path | None, flags: tuple[str, 
     axoneme operator --config-dir /etc/axoneme
     axoneme operator --cluster-pool-ipv4-cidr=10.0.0.0/8
     """
-    from axoneme.core.boot import boot
-    from axoneme.core.cli.process import prepare
-    from axoneme.core.config_sources import parse_flags
+    from axoneme.core.cli.process import prepare, run
 
-    config, plugins = boot(parse_flags(flags), os.environ, config_dir, yaml_file)
-    prepare(config)
-    from axoneme.core.operator import run
+    config, plugins = prepare(flags, config_dir, yaml_file)
+    from axoneme.core.operator import Operator
 
-    return run(config, plugins)
+    return run(lambda: Operator(config, plugins))

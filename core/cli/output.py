@@ -179,9 +179,12 @@ def _wrap(text: str, width: int) -> list[str]:
     """Break a line that is too long, after a blank or a comma where there is one."""
     pieces = []
     while width_of(text) > width:
-        cut = max(text.rfind(" ", 0, width), text.rfind(",", 0, width)) + 1
-        if cut <= width // 2:
-            cut = width
+        fits = 1
+        while width_of(text[: fits + 1]) <= width:
+            fits += 1
+        cut = max(text.rfind(" ", 0, fits), text.rfind(",", 0, fits)) + 1
+        if cut <= fits // 2:
+            cut = fits
         pieces.append(text[:cut].rstrip())
         text = text[cut:]
     return [*pieces, text]

@@ -1,0 +1,33 @@
+"""HTTP endpoints of a process: ``/metrics`` for scrapers, ``/healthz`` for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from axoneme.core.http import Answer, HttpServer
+from axoneme.core.metrics import MetricRegistry
+from axoneme.core.options import split_address
+
+
+def metrics_server(metrics: MetricRegistry, address: str) -> HttpServer | None:
+    """A server of ``/metrics`` on ``IP:PORT`` or ``:PORT``; ``None`` when the address is empty."""
+    if not address:
+        return None
+
+    async def scrape(headers: dict[str, str]) -> Answer:
+        return Answer(metrics.render(), content_type=metrics.content_type)
+
+    host, port = split_address(address)
+    return HttpServer(host, port, {"/metrics": scrape})
+
+
+def health_server(port: int, problem: Callable[[], str]) -> HttpServer | None:
+    """``/healthz`` on loopback: 200, or 503 with what ``problem`` says; ``None`` for port 0."""
+    if not port:
+        return None
+
+    async def healthz(headers: dict[str, str]) -> Answer:
+        text = problem()
+        return Answer(f"{text}\n".encode(), 503) if text else Answer(b"ok\n")
+
+    return HttpServer("127.0.0.1", port, {"/healthz": healthz})
