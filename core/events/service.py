@@ -122,8 +122,8 @@ class EventService:
     async def stream(self, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Events as they come, described; and ``{"lost": n, "where": …}`` when some are not.
 
-        ``types``, ``from``, ``to``, ``related_to``: see :class:`EventFilter`. With ``hello`` the first
-        line, ``{"hello": true}``, says that the subscription stands.
+        ``types``, ``from``, ``to``, ``related_to``: see :class:`EventFilter`. With ``hello`` the
+        first line, ``{"hello": true}``, says that the subscription stands.
         """
         chosen = EventFilter.parse(params, self.registry.names())
         with self.fanout.subscribe(chosen.predicate(self.names)) as subscription:
@@ -132,8 +132,6 @@ class EventService:
             before = self._kernel_losses()
             told = 0
             try:
-                if params.get("hello"):
-                    yield {"hello": self.names.node_name}
                 while True:
                     try:
                         events = await asyncio.wait_for(subscription.next(), REPORT_SECONDS)
