@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from axoneme.core.lab.controller import Result
+    from axoneme.core.lab.manifests import Document
     from axoneme.core.lab.model import Lab
     from axoneme.core.lab.output import Output
     from axoneme.core.store.sync import SyncStore
@@ -111,12 +112,11 @@ def apply(files: tuple[Path, ...]) -> None:
     \b
     axoneme lab apply -f app.yaml -f policies/
     """
-    from axoneme.core.lab import controller, manifests, settle
+    from axoneme.core.lab import controller, settle
     from axoneme.core.lab.model import locked
 
     running, output = _lab(), _output()
-    store = _store(running)
-    documents = manifests.read(files, store, [n.name for n in running.nodes])
+    store, documents = _read(running, files)
     with locked(running.paths):
         result = controller.apply(running, store, documents, output)
         settle.wait(running, store, output)
@@ -127,16 +127,27 @@ def apply(files: tuple[Path, ...]) -> None:
 @FILES
 def delete(files: tuple[Path, ...]) -> None:
     """Remove manifests' objects from the store, and the pods that follow from them."""
-    from axoneme.core.lab import controller, manifests, settle
+    from axoneme.core.lab import controller, settle
     from axoneme.core.lab.model import locked
 
     running, output = _lab(), _output()
-    store = _store(running)
-    documents = manifests.read(files, store, [n.name for n in running.nodes])
+    store, documents = _read(running, files)
     with locked(running.paths):
         result = controller.delete(running, store, documents, output)
         settle.wait(running, store, output)
     _finish(result, output, f"{result.deleted} objects deleted")
+
+
+def _read(running: Lab, files: tuple[Path, ...]) -> tuple[SyncStore, list[Document]]:
+    """The store and the checked documents of the given files."""
+    from axoneme.core.lab import manifests
+    from axoneme.core.lab.plugins import Checker
+    from axoneme.core.store.sync import SyncStore
+
+    checker = Checker()
+    store = SyncStore(running.paths.store, checker.kinds)
+    nodes = [n.name for n in running.nodes]
+    return store, manifests.read(files, store, nodes, checker.check)
 
 
 def _finish(result: Result, output: Output, text: str) -> None:
@@ -208,7 +219,7 @@ def _enter(pod: str, command: tuple[str, ...]) -> None:
 @click.option("--proto", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
 @click.option("--family", type=click.Choice(["4", "6"]), default=None, help="IPv4 or IPv6.")
 @OUTPUT
-def probe(  # noqa: PLR0917 - click hands them over by name
+def probe(
     source: str, target: str, port: int, proto: str | None, family: str | None, form: str
 ) -> None:
     """Make one connection attempt: allowed, denied or error, and why.

@@ -129,14 +129,15 @@ def _decode(node: str, line: bytes) -> Drop | None:
         event = json.loads(line)["event"]
         if event.get("type") != "drop":
             return None
+        source, destination = event["source"], event["destination"]
         return Drop(
             node=node,
-            reason=str(event["reason"]),
-            proto=PROTOCOL_NAMES.get(event["proto"], str(event["proto"]).lower()),
-            source=str(event["source"]),
-            destination=str(event["destination"]),
-            sport=int(event.get("sport") or 0),
-            dport=int(event.get("dport") or 0),
+            reason=str(event["text"] or event["reason"]),
+            proto=PROTOCOL_NAMES.get(event["protocol"], str(event["protocol"])),
+            source=str(source["address"]),
+            destination=str(destination["address"]),
+            sport=int(source["port"]),
+            dport=int(destination["port"]),
             event=event,
         )
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from attrs import frozen
 
 from axoneme.core.errors import InvalidObjectError, LabError
 from axoneme.core.lab import validation
-from axoneme.core.model.objects import ObjectKey
+from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.store import manifest
 from axoneme.core.store.engine import FolderEngine
 
@@ -19,6 +19,8 @@ try:
     from yaml import CSafeLoader as Loader
 except ImportError:  # pragma: no cover - libyaml is part of the wheels of PyYAML
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
+
+Check = Callable[[ClusterObject], None]
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
@@ -34,16 +36,22 @@ class Document:
     known: bool
 
 
-def read(paths: Iterable[Path], store: FolderEngine, nodes: Iterable[str]) -> list[Document]:
+def read(
+    paths: Iterable[Path],
+    store: FolderEngine,
+    nodes: Iterable[str],
+    check: Check = lambda obj: None,
+) -> list[Document]:
     """Every document of the given files and folders; the first bad one raises, naming it.
 
-    Two documents for one object are an error: which of them is meant cannot be told.
+    ``check`` looks at each object of a known kind. Two documents for one object are an error: which
+    of them is meant cannot be told.
     """
     documents: dict[ObjectKey, Document] = {}
     node_names = frozenset(nodes)
     for file in _files(paths):
         for where, body in _bodies(file):
-            document = _check(where, body, store, node_names)
+            document = _check(where, body, store, node_names, check)
             other = documents.get(document.key)
             if other is not None:
                 raise InvalidObjectError(
@@ -99,15 +107,16 @@ def _bodies(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _check(
-    where: str, body: Mapping[str, Any], store: FolderEngine, nodes: frozenset[str]
+    where: str, body: Mapping[str, Any], store: FolderEngine, nodes: frozenset[str], check: Check
 ) -> Document:
     """Check one document; every error begins with file and document."""
     key = store.key_of(body, where)
     known = store.kinds.find(str(body["apiVersion"]), str(body["kind"])) is not None
     try:
-        manifest.to_object(body, store.kinds, where)
+        obj = manifest.to_object(body, store.kinds, where)
         if known:
             validation.check(key, body, nodes)
+            check(obj)
     except InvalidObjectError as error:
         if error.obj.startswith(where):
             raise
