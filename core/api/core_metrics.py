@@ -64,7 +64,22 @@ def register(metrics: MetricRegistry, agent: Agent) -> None:
         ["map_group"],
         lambda: [((name,), m.info.max_entries) for name, m in maps(agent).items()],
     )
+    _reconcilers(metrics, agent)
     _traffic(metrics, agent)
+
+
+def _reconcilers(metrics: MetricRegistry, agent: Agent) -> None:
+    """Rows by what became of them, for each reconciler: done, pending, error."""
+    metrics.collect_gauge(
+        "reconciler_rows",
+        "rows of each reconciler by state",
+        ["reconciler", "state"],
+        lambda: [
+            ((name, state), number)
+            for name, reconciler in agent.reconcilers.items()
+            for (state,), number in count(s.state for s in reconciler.statuses.values())
+        ],
+    )
 
 
 def _traffic(metrics: MetricRegistry, agent: Agent) -> None:

@@ -18,7 +18,7 @@ from axoneme.core.api import dump, views
 from axoneme.core.api.core_metrics import traffic
 from axoneme.core.api.plugin_views import plugin_detail
 from axoneme.core.api.report import build_report
-from axoneme.core.endpoints.policy import PolicyGate
+from axoneme.core.endpoints.objects import PolicyStatus
 from axoneme.core.errors import ApiError, NotFoundError, NotReadyError
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.model.labels import LabelSet
@@ -106,18 +106,9 @@ class Methods:
 
     # Objects of the core
 
-    def _enforcement(self, identity: int) -> tuple[bool, bool]:
-        view: Any = self.agent.services.find(views.EnforcementView)
-        if view is None:
-            view = self.agent.services.find(PolicyGate)
-        enforced = getattr(view, "enforced", None)
-        if enforced is None:
-            return False, False
-        ingress, egress = enforced(identity)
-        return bool(ingress), bool(egress)
-
     def _endpoint_view(self, row: Endpoint) -> dict[str, Any]:
-        return views.endpoint_view(row, self._enforcement(row.identity))
+        policy = self.agent.services.find(PolicyStatus)  # type: ignore[type-abstract]
+        return views.endpoint_view(row, policy.status_of(row.identity) if policy else None)
 
     async def endpoint_list(self, params: Params) -> Any:
         """Every endpoint of this node, by id."""

@@ -30,7 +30,10 @@ def build_report(agent: Agent) -> StatusReport:
     report.line("Store", _store(agent))
     report.line("Device Mode", agent.config.text("datapath-mode"))
     report.line("Global Identity Range", f"min {MIN_CLUSTER}, max {MAX_CLUSTER}")
+    _events(agent, report)
     _tasks(agent, report)
+    _reconcilers(agent, report)
+    _attachments(agent, report)
     _endpoints(agent, report)
     _plugins(agent, report)
     for name, add in agent.plugins.each("axoneme_report_status"):
@@ -39,6 +42,9 @@ def build_report(agent: Agent) -> StatusReport:
         except Exception as error:
             log.exception("plugin failed to report its status", extra={"plugin": name})
             report.component(f"plugin {name}", Health.WARNING, describe(error))
+    waiting = agent.why_not_ready()
+    if waiting:
+        report.component("agent", Health.WARNING, waiting)
     health = report.health
     report.line("Axoneme", f"{health}   {package_version()} on {agent.node_name}")
     return report
@@ -65,6 +71,31 @@ def _tasks(agent: Agent, report: StatusReport) -> None:
             for s in states
         ],
     )
+
+
+def _events(agent: Agent, report: StatusReport) -> None:
+    lost = sum(agent.events.losses().values())
+    text = "Listening for events" if agent.events.reader else "Disabled"
+    report.line("NodeMonitor", text + (f", {lost} lost" if lost else ""))
+
+
+def _reconcilers(agent: Agent, report: StatusReport) -> None:
+    """What the kernel does not hold although a table says so; the reconcilers try again."""
+    lines = []
+    for name, reconciler in sorted(agent.reconcilers.items()):
+        errors = reconciler.errors
+        lines.append(f"{name}: {len(reconciler.statuses)} rows, {len(errors)} failed")
+        for key, error in list(errors.items())[:3]:
+            report.component(f"{name} {key}", Health.WARNING, str(getattr(error, "error", error)))
+    for key, error in list(agent.network.errors.items())[:3]:
+        report.component(f"network {key}", Health.WARNING, error)
+    report.detail("Reconcilers", lines)
+
+
+def _attachments(agent: Agent, report: StatusReport) -> None:
+    if "attachments" in agent.tables:
+        kind = "TCX" if agent.config.flag("enable-tcx") else "Legacy TC"
+        report.line("Attach Mode", f"{kind}   {len(agent.tables['attachments'])} programs")
 
 
 def _endpoints(agent: Agent, report: StatusReport) -> None:

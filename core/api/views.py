@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.model.identity import Identity
@@ -11,17 +12,18 @@ from axoneme.core.model.node import Node
 from axoneme.core.state.registry import plain
 
 
-class EnforcementView(Protocol):
-    """A service that the policy plugin may provide: whether policy is enforced on an identity."""
+def enforcement(status: Mapping[str, Any] | None) -> tuple[str, str]:
+    """``Enabled`` or ``Disabled`` for ingress and egress, out of a policy status."""
+    words = []
+    for direction in ("ingress", "egress"):
+        part = (status or {}).get(direction) or {}
+        words.append("Enabled" if part.get("enforcing") else "Disabled")
+    return words[0], words[1]
 
-    def enforced(self, identity: int) -> tuple[bool, bool]:
-        """Ingress, egress."""
-        ...
 
-
-def endpoint_view(endpoint: Endpoint, enforcement: tuple[bool, bool]) -> dict[str, Any]:
+def endpoint_view(endpoint: Endpoint, policy: Mapping[str, Any] | None) -> dict[str, Any]:
     """An endpoint. ``policy`` holds ``Enabled`` or ``Disabled`` by direction."""
-    words = ["Enabled" if on else "Disabled" for on in enforcement]
+    words = enforcement(policy)
     return {
         "id": endpoint.id,
         "name": endpoint.name,

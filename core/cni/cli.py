@@ -38,7 +38,7 @@ def install_command(bin_dir: Path, conf_dir: Path, agent_socket: str, python: st
 
     \b
     axoneme cni install
-    axoneme cni install --bin-dir /host/opt/cni/bin --conf-dir /host/etc/cni/net.d
+    axoneme cni install --bin-dir /host/opt/cni/bin
     """
     for path in install(bin_dir, conf_dir, socket=agent_socket, python=python):
         click.echo(str(path))

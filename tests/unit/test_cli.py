@@ -21,12 +21,12 @@ import yaml
 
 from axoneme.core.api import core_metrics, methods
 from axoneme.core.api.server import ApiRouter, ApiServer
-from axoneme.core.api.views import EnforcementView
 from axoneme.core.boot import boot
 from axoneme.core.cli.main import run
 from axoneme.core.cli.nouns import CORE_NOUNS, Root, noun
 from axoneme.core.cli.output import Output, width_of
 from axoneme.core.datapath.maps import BpfMap
+from axoneme.core.endpoints.objects import PolicyStatus
 from axoneme.core.metrics import MetricRegistry
 from axoneme.core.model.endpoint import Endpoint, EndpointState
 from axoneme.core.model.identity import Identity
@@ -65,9 +65,9 @@ def endpoint(number: int, **changes: Any) -> Endpoint:
 class Enforcement:
     """Ingress enforced on identity 300."""
 
-    def enforced(self, identity: int) -> tuple[bool, bool]:
+    def status_of(self, identity: int) -> dict[str, Any]:
         """Ingress only."""
-        return identity == 300, False
+        return {"ingress": {"enforcing": identity == 300}, "egress": {"enforcing": False}}
 
 
 def fake_agent() -> Any:
@@ -85,7 +85,7 @@ def fake_agent() -> Any:
         Node("n1", ipv4=IPv4Address("172.18.0.2"), local=True)
     )
     services = Services()
-    services.provide(EnforcementView, Enforcement())
+    services.provide(PolicyStatus, Enforcement())
     agent = SimpleNamespace(
         config=config,
         plugins=plugins,
@@ -95,6 +95,10 @@ def fake_agent() -> Any:
         tasks=SimpleNamespace(states={}, failing=list),
         metrics=MetricRegistry(),
         datapath=SimpleNamespace(maps={}),
+        reconcilers={},
+        network=SimpleNamespace(errors={}),
+        events=SimpleNamespace(losses=dict, reader=None),
+        why_not_ready=lambda: "",
     )
     core_metrics.register(agent.metrics, agent)
     return agent
