@@ -89,7 +89,7 @@ class BpfMap:
         return possible_cpus() if map_type in PERCPU_TYPES else 0
 
     @classmethod
-    def create(  # noqa: PLR0917 # the kernel's own order
+    def create(  # the kernel's own order
         cls,
         type: str | int,
         key_size: int,

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,10 +33,11 @@ def veth() -> Iterator[tuple[int, int]]:
     if os.geteuid() != 0:
         pytest.skip("needs root: CAP_NET_ADMIN")
     libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/self/task/%d/ns/net" % os.getpid(), os.O_RDONLY)
+    home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0
     try:
         for command in (
+            "sysctl -qw net.ipv6.conf.default.disable_ipv6=1",  # the kernel's own packets
             "ip link set lo up",
             "ip link add axot0 type veth peer name axot1",
             "ip link set axot0 up",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from axoneme.core.datapath.compose import called_points, compose, merge_file, merge_text, units
 from axoneme.core.datapath.compiler import split_marks
+from axoneme.core.datapath.compose import called_points, compose, merge_file, merge_text, units
 from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.errors import CompileError, DatapathError
 
