@@ -24,6 +24,9 @@ HEALTHY_AFTER = 60.0
 """Seconds after which a run counts as good and the back-off starts anew."""
 
 
+Work = Callable[[], Awaitable[None]]
+
+
 @define
 class TaskState:
     """What the status shows of one task: ``running``, ``waiting`` to be restarted, or ``done``."""
@@ -43,16 +46,30 @@ class TaskGroupRunner:
         self.states: dict[str, TaskState] = {}
         self.fatal: asyncio.Future[BaseException] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._waiting: dict[str, Work] = {}
+        self._started = False
 
-    def spawn(self, name: str, function: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        """Run ``function`` under supervision; names are unique while the task lives."""
+    def spawn(self, name: str, function: Work) -> None:
+        """Run ``function`` under supervision; names are unique while the task lives.
+
+        Before :meth:`start` (a plugin's set-up, when no loop runs yet) the task only waits.
+        """
         running = self._tasks.get(name)
-        if running is not None and not running.done():
+        if name in self._waiting or (running is not None and not running.done()):
             raise AxonemeError(f"task {name} runs already")
         self.states[name] = TaskState(name)
-        task = asyncio.get_running_loop().create_task(self._supervise(name, function), name=name)
-        self._tasks[name] = task
-        return task
+        if not self._started:
+            self._waiting[name] = function
+            return
+        loop = asyncio.get_running_loop()
+        self._tasks[name] = loop.create_task(self._supervise(name, function), name=name)
+
+    def start(self) -> None:
+        """Start what was spawned before; on the loop."""
+        self._started = True
+        waiting, self._waiting = self._waiting, {}
+        for name, function in waiting.items():
+            self.spawn(name, function)
 
     def failing(self) -> list[TaskState]:
         """Tasks that failed and are waiting, or have failed within the last minute."""
@@ -61,13 +78,14 @@ class TaskGroupRunner:
 
     async def stop(self) -> None:
         """Cancel every task and wait until all are gone."""
+        self._waiting.clear()
         tasks = [t for t in self._tasks.values() if not t.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
 
-    async def _supervise(self, name: str, function: Callable[[], Awaitable[None]]) -> None:
+    async def _supervise(self, name: str, function: Work) -> None:
         state = self.states[name]
         delay = FIRST_DELAY
         while True:

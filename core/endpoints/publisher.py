@@ -95,7 +95,8 @@ class EndpointPublisher:
                 except AxonemeError as error:
                     if self.errors.get(name) != str(error):
                         log.warning(
-                            "endpoint not published", extra={"pod": "/".join(name), "error": str(error)}
+                            "endpoint not published",
+                            extra={"pod": "/".join(name), "error": str(error)},
                         )
                     self.errors[name] = str(error)
                     return name

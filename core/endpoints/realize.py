@@ -24,7 +24,7 @@ from axoneme.core.endpoints.tables import (
 )
 from axoneme.core.errors import DatapathError
 from axoneme.core.ipcache.ipcache import Ipcache, host_prefix
-from axoneme.core.model.endpoint import AddressPair, Endpoint
+from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.reconcile import Reconciler
 from axoneme.core.state import Table
 
@@ -42,7 +42,6 @@ class Realizer:
     interfaces: Table[int, EndpointInterface]
     attachments: Table[Any, Attachment]
     ipcache: Ipcache
-    node_ips: Callable[[], AddressPair]
     gate: Callable[[], PolicyGate | None]
     reconcilers: tuple[Reconciler[Any, Any], ...] = ()
     timeout: float = 20.0
@@ -67,17 +66,16 @@ class Realizer:
         present_interface = self.interfaces.get(endpoint.ifindex)
         if present_interface is not None and present_interface.id == endpoint.id:
             self.interfaces.delete(endpoint.ifindex)
-            for row in self.attachments.rows():
-                if row.ifindex == endpoint.ifindex:
-                    self.attachments.delete((row.ifindex, row.hook))
+            for attached in self.attachments.rows():
+                if attached.ifindex == endpoint.ifindex:
+                    self.attachments.delete(attached.key)
 
     async def settle(self, endpoint: Endpoint) -> int:
         """Wait until the rows and the identity's policy are in force; the policy's revision."""
         try:
             async with asyncio.timeout(self.timeout):
-                revision, *failures = await asyncio.gather(
-                    self.policy(endpoint.identity),
-                    *(self._applied(r) for r in self.reconcilers),
+                revision, failures = await asyncio.gather(
+                    self.policy(endpoint.identity), self._applied()
                 )
         except TimeoutError:
             raise DatapathError(
@@ -89,11 +87,13 @@ class Realizer:
     async def policy(self, identity: int) -> int:
         """Wait for the policy of an identity; 0 without a policy plugin."""
         gate = self.gate()
-        return await gate.wait_for(identity) if gate is not None else 0
+        if gate is None:
+            return 0
+        revision: int = await gate.wait_for(identity)
+        return revision
 
-    @staticmethod
-    async def _applied(reconciler: Reconciler[Any, Any]) -> Mapping[Any, str]:
-        return await reconciler.sync()
+    async def _applied(self) -> list[Mapping[Any, str]]:
+        return list(await asyncio.gather(*(r.sync() for r in self.reconcilers)))
 
     def _raise_for(self, endpoint: Endpoint, failures: list[Any]) -> None:
         ours: set[Hashable] = {endpoint.ifindex}

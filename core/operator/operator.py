@@ -8,6 +8,7 @@ clock's error, and every write carries the version that was read besides.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -18,6 +19,7 @@ from axoneme.core.config import Config
 from axoneme.core.errors import AxonemeError
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
 from axoneme.core.model.node import Node
+from axoneme.core.model.objects import ObjectKey
 from axoneme.core.nodes.objects import decode_node
 from axoneme.core.operator import collect
 from axoneme.core.plugins import PluginManager
@@ -38,7 +40,9 @@ Work = Callable[[], Awaitable[None]]
 class Operator:
     """Tables, a store, services, and tasks that run while the lease is held."""
 
-    def __init__(self, config: Config, plugins: PluginManager, *, store: Store | None = None) -> None:
+    def __init__(
+        self, config: Config, plugins: PluginManager, *, store: Store | None = None
+    ) -> None:
         self.config = config
         self.plugins = plugins
         self.tables = TableRegistry()
@@ -73,8 +77,11 @@ class Operator:
 
     async def run(self) -> None:
         """Run until cancelled."""
+        self.tasks.start()
         decode = partial(decode_node, local_name="")
-        self.tasks.spawn("reflect CiliumNode", Reflector(self.store, "CiliumNode", self.nodes, decode).run)
+        self.tasks.spawn(
+            "reflect CiliumNode", Reflector(self.store, "CiliumNode", self.nodes, decode).run
+        )
         self.tasks.spawn(
             "reflect CiliumEndpoint",
             Reflector(self.store, "CiliumEndpoint", self.endpoints, decode_cluster_endpoint).run,
@@ -82,7 +89,11 @@ class Operator:
         try:
             await self._elect()
         finally:
+            led = self.leading
             await self._yield()
+            if led:  # the next one need not wait until the lease has run out
+                with contextlib.suppress(AxonemeError):
+                    await self.store.delete(ObjectKey("Lease", "kube-system", LEASE))
             await self.tasks.stop()
             await self.store.close()
 
@@ -112,6 +123,7 @@ class Operator:
         log.info("leading", extra={"holder": self.identity, "tasks": sorted(self._work)})
         self.leading = True
         self._runner = TaskGroupRunner()
+        self._runner.start()
         for name, work in self._work.items():
             self._runner.spawn(name, work)
 

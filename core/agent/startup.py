@@ -1,0 +1,248 @@
+"""The start and the stop of an agent, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from axoneme.core.agent import bpffs
+from axoneme.core.agent import datapath as packet_path
+from axoneme.core.agent import facts
+from axoneme.core.agent.feeds import spawn_reflectors, wait_synced
+from axoneme.core.devices import NodeDevices, detect
+from axoneme.core.errors import AxonemeError
+from axoneme.core.metrics_server import health_server, metrics_server
+from axoneme.core.netlink.links import LinkInfo
+from axoneme.core.nodes.runtime import RuntimeMap
+
+if TYPE_CHECKING:
+    from axoneme.core.agent.agent import Agent
+    from axoneme.core.events.model import Event
+
+log = logging.getLogger(__name__)
+
+DEVICE_SECONDS = 10.0
+"""How often devices are looked at again."""
+
+CORE_TABLES = ("pods", "namespaces", "identities", "nodes_seen", "cluster_endpoints")
+
+
+class Startup:
+    """Runs the steps of one agent and undoes them at the end."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self._began = time.monotonic()
+        self._servers: list[Any] = []
+
+    # Start
+
+    async def start(self) -> None:
+        """From nothing to ready."""
+        agent = self.agent
+        await agent.server.start()
+        agent.tasks.start()
+        await self._step("reading the store", self._read_store())
+        await self._step("learning its addresses", self._join())
+        await self._step("preparing the packet path", self._prepare())
+        await self._step("restoring endpoints", agent.endpoints.restore())
+        agent.maps_ready.set()
+        await self._step("programming maps", self._program())
+        await self._step("waiting for policy", self._await_policy())
+        await self._step("attaching programs", self._attach())
+        await self._step("finishing endpoints", agent.endpoints.finish_restore())
+        await self._serve()
+
+    async def _step(self, what: str, work: Any) -> None:
+        self.agent.status = what
+        began = time.monotonic()
+        await work
+        log.info(
+            "start step done",
+            extra={"step": what, "milliseconds": round((time.monotonic() - began) * 1000)},
+        )
+
+    async def _read_store(self) -> None:
+        agent = self.agent
+        spawn_reflectors(agent)
+        await wait_synced([agent.tables[name] for name in CORE_TABLES] + agent.required)
+        agent.nodes.settle()
+        agent.tables["cluster_endpoints"].flush()
+        agent.synced.set()
+
+    async def _join(self) -> None:
+        """Find the devices, write the node's object, wait for pod CIDRs if somebody needs them."""
+        agent = self.agent
+        await self._detect()
+        await agent.node.publish()
+        if agent.node.needs_pod_cidrs:
+            await agent.node.wait_for_cidrs()
+        agent.tables["nodes_seen"].flush()
+        agent.tasks.spawn("own node", agent.node.keep)
+
+    async def _prepare(self) -> None:
+        agent = self.agent
+        await asyncio.to_thread(bpffs.ensure, Path(agent.config.text("bpf-root")))
+        await packet_path.prepare(agent)
+        packet_path.require_programs(agent.datapath, "from_container", "to_container")
+        agent.datapath.load()
+        agent.runtime = RuntimeMap(agent.datapath.map("axo_runtime"))
+
+    async def _program(self) -> None:
+        """The network and the maps; programs of the predecessor run on what they find there."""
+        agent = self.agent
+        agent.tasks.spawn("network", agent.network.run)
+        for name, message in (await agent.network.resync()).items():
+            log.error("network item failed", extra={"object": name, "error": message})
+        await self._refresh_facts()
+        found = packet_path.core_reconcilers(agent, agent.runtime)  # type: ignore[arg-type]
+        agent.reconcilers.update(found)
+        for name, reconciler in found.items():
+            agent.tasks.spawn(f"reconcile {name}", reconciler.run)
+        await packet_path.settle(found)
+
+    async def _await_policy(self) -> None:
+        """Old programs keep the old policy until the policy of every endpoint is in its map."""
+        agent = self.agent
+        identities = {e.identity for e in agent.endpoints.table.rows()}
+        for identity in sorted(identities):
+            try:
+                await agent.realizer.policy(identity)
+            except AxonemeError as error:  # it fails closed; others must not wait for it
+                log.error("policy missing", extra={"identity": identity, "error": str(error)})
+
+    async def _attach(self) -> None:
+        agent = self.agent
+        facts.write_device_attachments(agent)
+        reconciler = agent.datapath.reconciler()
+        agent.reconcilers["attachments"] = reconciler
+        agent.tasks.spawn("reconcile attachments", reconciler.run)
+        await packet_path.settle({"attachments": reconciler})
+        names = ("endpoints", "interfaces", "ipcache", "attachments")
+        agent.realizer.reconcilers = tuple(agent.reconcilers[n] for n in names)
+
+    async def _serve(self) -> None:
+        agent = self.agent
+        self._open_events()
+        agent.endpoints.accepting = True
+        agent.status = "ready"
+        agent.ready.set()
+        agent.refresher.refresh_all()
+        agent.tasks.spawn("publish endpoints", agent.publisher.run)
+        agent.tasks.spawn("cni queue", agent.cni.run)
+        agent.tasks.spawn("devices", self._watch_devices)
+        agent.tables["endpoints"].subscribe(lambda _: agent.network.request())
+        agent.tables["nodes"].subscribe(lambda _: agent.network.request())
+        await self._open_ports()
+        log.info(
+            "agent ready",
+            extra={
+                "node": agent.node_name,
+                "endpoints": len(agent.endpoints.table),
+                "seconds": round(time.monotonic() - self._began, 3),
+            },
+        )
+
+    # Parts
+
+    async def _detect(self) -> dict[str, LinkInfo]:
+        agent = self.agent
+        found, links = await asyncio.to_thread(_look, agent)
+        agent.node.devices = found
+        return links
+
+    async def _refresh_facts(self) -> None:
+        links = await self._detect()
+        facts.write_host_rows(self.agent, links)
+        facts.write_facts(self.agent, links)
+        for _, function in self.agent.plugins.each("axoneme_links_changed"):
+            function(links=links, agent=self.agent)
+
+    async def _watch_devices(self) -> None:
+        """Devices come and go; what depends on them follows."""
+        agent = self.agent
+        while True:
+            await asyncio.sleep(DEVICE_SECONDS)
+            before = agent.node.devices
+            await self._refresh_facts()
+            if agent.node.devices != before:
+                log.info(
+                    "devices changed",
+                    extra={"devices": [d.name for d in agent.node.devices.devices]},
+                )
+                facts.write_device_attachments(agent)
+                agent.network.request()
+                await agent.node.publish()
+
+    def _open_events(self) -> None:
+        agent = self.agent
+        agent.events.open(agent.datapath, [self._hand_out])
+        agent.events.start()
+
+    def _hand_out(self, events: list[Event]) -> None:
+        """Every batch to every plugin that listens; one that fails never stops the others."""
+        for name, function in self.agent.plugins.each("axoneme_handle_events"):
+            try:
+                function(events=events)
+            except Exception:
+                log.exception("plugin failed", extra={"plugin": name})
+
+    async def _open_ports(self) -> None:
+        agent = self.agent
+        servers = (
+            metrics_server(agent.metrics, agent.config.text("prometheus-serve-addr")),
+            health_server(agent.config.number("agent-health-port"), agent.why_not_ready),
+        )
+        for server in servers:
+            if server is None:
+                continue
+            try:
+                await server.start()
+                self._servers.append(server)
+            except (OSError, AxonemeError) as error:
+                log.error("port not opened", extra={"error": str(error)})
+
+    # Stop
+
+    async def stop(self) -> None:
+        """Let go of everything; maps, links and programs stay and go on forwarding."""
+        agent = self.agent
+        agent.endpoints.accepting = False
+        agent.ready.clear()
+        agent.status = "stopping"
+        with contextlib.suppress(Exception):
+            await agent.server.stop()
+        for server in self._servers:
+            with contextlib.suppress(Exception):
+                await server.stop()
+        await agent.refresher.stop()
+        with contextlib.suppress(Exception):
+            agent.plugins.call("axoneme_stop_agent", reverse=True, agent=agent)
+        await agent.tasks.stop()
+        await agent.identities.close()
+        with contextlib.suppress(Exception):
+            agent.events.stop()
+        agent.endpoints.close()
+        agent.network.close()
+        await agent.store.close()
+        agent.datapath.close()
+        agent.netlink.close()
+        log.info("agent stopped", extra={"node": agent.node_name})
+
+
+def _look(agent: Agent) -> tuple[NodeDevices, dict[str, LinkInfo]]:
+    """Blocking: links, addresses and routes of the node."""
+    links = agent.netlink.links()
+    routes = [(r.route, r.index) for r in agent.netlink.route_infos() if r.route.table == 254]
+    found = detect(
+        links,
+        agent.netlink.addresses(),
+        routes,
+        patterns=agent.config.words("devices"),
+        direct=agent.config.text("direct-routing-device"),
+    )
+    return found, {x.name: x for x in links}
