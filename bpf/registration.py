@@ -43,9 +43,11 @@ _SIZES: Final = {
 
 
 def register(registry: DatapathRegistry, config: Config) -> None:
-    """Add the container programs, and the constants and sizes of the core's headers."""
+    """Add the programs of pods and devices, and the constants and sizes of the core's headers."""
     for name in ("from_container", "to_container"):
         registry.program(name, PROGRAMS / "container.bpf.c", "tc")
+    for name in ("from_netdev", "to_netdev"):
+        registry.program(name, PROGRAMS / "netdev.bpf.c", "tc")
     for name in ("axo_event", "axo_ctx"):
         registry.struct(name)
     for name, key in _SECONDS.items():

@@ -8,7 +8,7 @@ when there is none. Devices of ours and of containers are never taken.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import frozen
 
@@ -31,6 +31,8 @@ class Device:
     mtu: int
     mac: str
     addresses: tuple[Address, ...] = ()
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Directly connected ones: those of the addresses."""
 
 
 @frozen
@@ -113,9 +115,12 @@ def _by_address(links: list[LinkInfo], addresses: Sequence[AddressInfo]) -> list
 
 
 def _device(link: LinkInfo, addresses: Sequence[AddressInfo]) -> Device:
-    own = tuple(
-        a.interface.ip
+    own = [
+        a.interface
         for a in addresses
         if a.index == link.index and not a.interface.ip.is_link_local
+    ]
+    networks = tuple(dict.fromkeys(i.network for i in own))
+    return Device(
+        link.name, link.index, link.mtu, link.mac, tuple(i.ip for i in own), networks
     )
-    return Device(link.name, link.index, link.mtu, link.mac, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from axoneme.hooks.markers import hookspec
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from axoneme.core.config import Config
     from axoneme.core.datapath.registry import DatapathRegistry
     from axoneme.core.model.network import NetworkState
+    from axoneme.core.netlink.links import LinkInfo
 
 
 @hookspec
@@ -29,4 +31,13 @@ def axoneme_describe_network(state: NetworkState, agent: Agent) -> None:
 
     Called at start and whenever a plugin asks for it (``agent.network.request()``). Pure: reads
     tables, writes only to ``state``. What is ours in the kernel and in nobody's state is swept.
+    """
+
+
+@hookspec
+def axoneme_links_changed(links: Mapping[str, LinkInfo], agent: Agent) -> None:
+    """Hear of the node's links, by name, once the network is as described.
+
+    Called at start, before programs are attached, and whenever links come, go or change. No I/O:
+    write attachments (``agent.datapath.attachments``) and facts (table ``runtime``).
     """

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import frozen
+
 from axoneme.core.model.network import Route
 from axoneme.core.model.node import Node
-from axoneme.core.model.pod_cidrs import remote_pod_cidrs
 from axoneme.plugins.native_routing.config import RoutingSettings
 
 Network = IPv4Network | IPv6Network
@@ -32,7 +32,10 @@ class Connected:
 
 
 def direct_routes(
-    nodes: Iterable[Node], connected: Iterable[Connected], settings: RoutingSettings
+    nodes: Iterable[Node],
+    connected: Iterable[Connected],
+    settings: RoutingSettings,
+    metric: int = 0,
 ) -> Plan:
     """Route each remote pod CIDR through its node, when the node is a neighbour.
 
@@ -42,18 +45,19 @@ def direct_routes(
     if not settings.direct_node_routes:
         return Plan((), ())
     networks = tuple(connected)
-    claims = remote_pod_cidrs(nodes)
-    problems = list(claims.problems)
     routes: list[Route] = []
-    for claim in claims.granted:
-        node, cidr = claim.node, claim.cidr
-        via: Address | None = node.ipv4 if cidr.version == 4 else node.ipv6
-        if via is None:
-            problems.append(f"node {node.name} has no IPv{cidr.version} address to reach {cidr}")
-            continue
-        device = next((n.device for n in networks if via in n.network), None)
-        if device is not None:
-            routes.append(Route(cidr, link=device, via=via))
-        elif not settings.skip_unreachable:
-            problems.append(f"node {node.name} ({via}) is not on a directly connected network")
+    problems: list[str] = []
+    for node in sorted(nodes, key=lambda n: n.name):
+        for cidr in () if node.local else node.pod_cidrs:
+            via: Address | None = node.ipv4 if cidr.version == 4 else node.ipv6
+            if via is None:
+                problems.append(
+                    f"node {node.name} has no IPv{cidr.version} address to reach {cidr} by"
+                )
+                continue
+            device = next((n.device for n in networks if via in n.network), None)
+            if device is not None:
+                routes.append(Route(cidr, link=device, via=via, metric=metric))
+            elif not settings.skip_unreachable:
+                problems.append(f"node {node.name} ({via}) is not on a directly connected network")
     return Plan(tuple(routes), tuple(problems))

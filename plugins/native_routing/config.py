@@ -33,7 +33,6 @@ def register(options: OptionRegistry) -> None:
         "bool",
         False,
         "Route each node's pod CIDR through the node's own address; nodes must share a network.",
-        component="native-routing",
         helm="autoDirectNodeRoutes",
     )
     options.add(
@@ -41,6 +40,5 @@ def register(options: OptionRegistry) -> None:
         "bool",
         False,
         "Leave out, silently, nodes that are not on a directly connected network.",
-        component="native-routing",
         helm="directRoutingSkipUnreachable",
     )

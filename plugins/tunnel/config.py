@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from axoneme.core.errors import ConfigError
+
 if TYPE_CHECKING:
     from axoneme.core.config import Config, OptionRegistry
 
@@ -54,7 +56,6 @@ def register(options: OptionRegistry) -> None:
         "vxlan",
         "Encapsulation between nodes.",
         choices=("vxlan", "geneve"),
-        component="tunnel",
         helm="tunnelProtocol",
     )
     options.add(
@@ -64,7 +65,6 @@ def register(options: OptionRegistry) -> None:
         "UDP port of the tunnel; 0 means 8472 for VXLAN and 6081 for Geneve.",
         min=0,
         max=65535,
-        component="tunnel",
         helm="tunnelPort",
     )
     options.add(
@@ -73,6 +73,15 @@ def register(options: OptionRegistry) -> None:
         "auto",
         "Family of the outer header; auto is IPv4 unless IPv4 is off.",
         choices=("auto", "ipv4", "ipv6"),
-        component="tunnel",
         helm="underlayProtocol",
     )
+
+
+def check(config: Config) -> None:
+    """Refuse an underlay of a family that is off."""
+    underlay = TunnelSettings.from_config(config).underlay
+    if not config[f"enable-{underlay}"]:
+        raise ConfigError(
+            f"key underlay-protocol is {underlay} but enable-{underlay} is false",
+            hint=f"set enable-{underlay}=true or choose the other family",
+        )

@@ -1,0 +1,114 @@
+"""Masquerading's decisions as pure functions: constants, addresses, which mappings are over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from attrs import frozen
+
+from axoneme.plugins.masquerade.config import MasqueradeSettings
+from axoneme.plugins.masquerade.rows import Direction, NatEntry, NatKey, NatKey4, NatKey6
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+
+@frozen
+class MasqueradeAddress:
+    """Row of table ``masquerade_addresses``. Key: ``ifindex``. What leaves a device carries it."""
+
+    ifindex: int
+    ifname: str
+    ipv4: IPv4Address | None
+    ipv6: IPv6Address | None
+
+
+def constants(settings: MasqueradeSettings) -> dict[str, int | str]:
+    """The ``#define``s of ``masquerade.bpf.c``."""
+    return {
+        "AXO_MASQ_IPV4": int(settings.ipv4),
+        "AXO_MASQ_IPV6": int(settings.ipv6),
+        "AXO_MASQ_REMOTE_NODES": int(settings.remote_nodes),
+        "AXO_MASQ_EXEMPT4": exempt_terms(n for n in settings.exempt if n.version == 4),
+        "AXO_MASQ_EXEMPT6": exempt_terms(n for n in settings.exempt if n.version == 6),
+        "AXO_NAT_PORT_MIN": settings.ports[0],
+        "AXO_NAT_PORT_MAX": settings.ports[1],
+        "AXO_NAT_TCP_S": settings.tcp_seconds,
+        "AXO_NAT_TCP_SYN_S": settings.tcp_syn_seconds,
+        "AXO_NAT_TCP_FIN_S": settings.tcp_fin_seconds,
+        "AXO_NAT_ANY_S": settings.any_seconds,
+    }
+
+
+def exempt_terms(networks: Iterable[Network]) -> str:
+    """A C condition on the destination: inside any of the networks; ``0`` for none."""
+    return " || ".join(_term(n) for n in sorted(set(networks), key=str)) or "0"
+
+
+def _term(network: Network) -> str:
+    if isinstance(network, IPv4Network):
+        return f"AXO_MASQ_NET4({int(network.network_address):#x}u, {int(network.netmask):#x}u)"
+    words = [*_words(network.network_address), *_words(network.netmask)]
+    return f"AXO_MASQ_NET6({', '.join(f'{w:#x}u' for w in words)})"
+
+
+def _words(address: IPv6Address) -> list[int]:
+    return [(int(address) >> shift) & 0xFFFFFFFF for shift in (96, 64, 32, 0)]
+
+
+def device_address(
+    ifindex: int, ifname: str, addresses: Iterable[Address], settings: MasqueradeSettings
+) -> MasqueradeAddress:
+    """What stands for pods on a device: its first address of each family that is switched on."""
+    usable = [a for a in addresses if not (a.is_link_local or a.is_loopback or a.is_multicast)]
+    ipv4 = next((a for a in usable if isinstance(a, IPv4Address)), None)
+    ipv6 = next((a for a in usable if isinstance(a, IPv6Address)), None)
+    return MasqueradeAddress(
+        ifindex, ifname, ipv4 if settings.ipv4 else None, ipv6 if settings.ipv6 else None
+    )
+
+
+def answer_key(key: NatKey, entry: NatEntry) -> NatKey:
+    """The incoming side of an outgoing mapping."""
+    kind = type(key)
+    addr: Address = entry.addr
+    return kind(key.daddr, addr, key.dport, entry.port, key.proto, Direction.IN)  # type: ignore[arg-type]
+
+
+def origin_key(key: NatKey, entry: NatEntry) -> NatKey:
+    """The outgoing side of an incoming mapping."""
+    kind = type(key)
+    addr: Address = entry.addr
+    return kind(addr, key.saddr, entry.port, key.sport, key.proto, Direction.OUT)  # type: ignore[arg-type]
+
+
+def expired(table: Mapping[NatKey, NatEntry], now: int) -> list[NatKey]:
+    """Keys to remove: flows both of whose sides are past their time, or the last side left.
+
+    A side that still lives keeps its partner: answers may come for long where little is sent.
+    """
+    gone: list[NatKey] = []
+    for key, entry in table.items():
+        if entry.expires >= now:
+            continue
+        outgoing = key.dir == Direction.OUT
+        partner = table.get(answer_key(key, entry) if outgoing else origin_key(key, entry))
+        if partner is None or partner.expires < now:
+            gone.append(key)
+    return gone
+
+
+def clear_of(addresses: Iterable[Address], table: Mapping[NatKey, NatEntry]) -> list[NatKey]:
+    """Keys of mappings that belong to none of ``addresses``: the node has lost its address."""
+    mine = set(addresses)
+    return [
+        key
+        for key, entry in table.items()
+        if (entry.addr if key.dir == Direction.OUT else key.daddr) not in mine
+    ]
+
+
+def key_type(family: int) -> type[NatKey4] | type[NatKey6]:
+    """Model of a family's keys."""
+    return NatKey4 if family == 4 else NatKey6
