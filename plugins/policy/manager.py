@@ -58,6 +58,7 @@ class PolicyManager:
         )
         self.revision = 1
         self.synced = asyncio.Event()
+        self._published = asyncio.Event()
         self.cidrs: CidrIdentities | None = None
         self.changes: Counter[tuple[str, str, str]] = Counter()
         self.flush_seconds = 0.0
@@ -71,7 +72,9 @@ class PolicyManager:
         self._peers: dict[int, dict[tuple[str, str], tuple[NamedPort, ...]]] = {}
         self._peer_identity: dict[tuple[str, str], int] = {}
         self._scheduled = False
+        self._live = False
         self._identities: Table[int, Identity] | None = None
+        self._endpoint_table: Table[int, Endpoint] | None = None
 
     # Inputs
 
@@ -84,6 +87,7 @@ class PolicyManager:
 
     def follow_endpoints(self, table: Table[int, Endpoint]) -> None:
         """The subjects: identities of the endpoints here, with their named ports."""
+        self._endpoint_table = table
         self._endpoints_changed(Changes(upserted=dict(table.items())))
         table.subscribe(self._endpoints_changed)
 
@@ -96,6 +100,7 @@ class PolicyManager:
         """Name the kinds that must have been read before anything is published."""
         self._missing = set(kinds)
         if not kinds:
+            self.tables.policies.mark_initialized()
             self.synced.set()
 
     async def follow_policies(self, store: Store, kind: str) -> None:
@@ -128,8 +133,19 @@ class PolicyManager:
         if self._missing or self.synced.is_set():
             return
         self._sources.synced()
+        self.tables.policies.mark_initialized()
         self.synced.set()
+
+    def go_live(self) -> None:
+        """Publish what is known, before the reconciler's first pass sweeps what is not."""
+        self._live = True
+        self._sync_identities()
+        if self._endpoint_table is not None:
+            self._endpoint_table.flush()
         self._flush()
+        self._published.set()
+        if self.cidrs is not None:
+            self.cidrs.live = True
 
     def _put_policy(self, key: ObjectKey, outcome: Outcome, operation: str) -> None:
         row = outcome.row
@@ -246,17 +262,21 @@ class PolicyManager:
             touched.add(identity)
         return touched
 
+    def endpoints_of(self, identity: int) -> int:
+        """Endpoints here that have an identity."""
+        return len(self._of_identity.get(identity, ()))
+
     # Output
 
     def _schedule(self) -> None:
-        if self._scheduled or not self.synced.is_set():
+        if self._scheduled or not self._live:
             return
         self._scheduled = True
         asyncio.get_running_loop().call_soon(self._flush)
 
     def _flush(self) -> None:
         self._scheduled = False
-        if not self.synced.is_set():
+        if not self._live:
             return
         started = time.perf_counter()
         deltas = self.engine.flush()
@@ -308,16 +328,25 @@ class PolicyManager:
                     peer, users, matches = found
                     table.upsert(SelectorRow(handle, peer_text(peer), users, matches))
 
-    # PolicyGate
+    # What endpoints ask
+
+    def status_of(self, identity: int) -> dict[str, Any]:
+        """The ``policy`` part of a CiliumEndpoint's status (``PolicyStatus``)."""
+        ingress, egress = self.engine.enforced(identity)
+        pair = {"ingress": ingress, "egress": egress}
+        return {
+            way: {"enforcing": on, "state": "enforcing" if on else "non-enforcing"}
+            for way, on in pair.items()
+        }
 
     async def wait_for(self, identity: int) -> int:
         """Return the revision in force once the policy of ``identity`` is in the kernel."""
-        await self.synced.wait()
         self._waiting[identity] += 1
         try:
             self._sync_identities()
             if identity not in self.engine.subjects():
                 self._update_subject(identity)
+            await self._published.wait()
             self._flush()
             errors = await self.reconciler.wait_for(self.tables.entries.revision)
             row = self.tables.entries.get(identity)

@@ -62,14 +62,13 @@ class _Context:
     """What the parts of one spec need to know."""
 
     obj: ClusterObject
-    cluster: str
     subject: Selector
     stated: Mapping[Direction, bool]
     """``enableDefaultDeny`` where it is given."""
 
 
-def decode_cilium_policy(obj: ClusterObject, cluster: str = "default") -> list[Rule]:
-    """The rules of ``spec`` and ``specs``; ``cluster`` is the name of the local cluster.
+def decode_cilium_policy(obj: ClusterObject) -> list[Rule]:
+    """The rules of ``spec`` and ``specs``.
 
     :class:`UnenforceableError` carries the rules that lock the object's subjects.
     """
@@ -81,7 +80,7 @@ def decode_cilium_policy(obj: ClusterObject, cluster: str = "default") -> list[R
     locked: list[Rule] = []
     refused: UnenforceableError | None = None
     for spec in specs:
-        context, early = _context(obj, spec, cluster)
+        context, early = _context(obj, spec)
         try:
             if early is not None:
                 raise early
@@ -95,9 +94,7 @@ def decode_cilium_policy(obj: ClusterObject, cluster: str = "default") -> list[R
     return rules
 
 
-def _context(
-    obj: ClusterObject, spec: Node, cluster: str
-) -> tuple[_Context, UnenforceableError | None]:
+def _context(obj: ClusterObject, spec: Node) -> tuple[_Context, UnenforceableError | None]:
     """Read what must be good for anything else to make sense; never the rules themselves."""
     spec.mapping(*_SPEC)
     default = spec.get("enableDefaultDeny")
@@ -116,12 +113,12 @@ def _context(
             raise nodes.error("belongs in a CiliumClusterwideNetworkPolicy")
         cilium_terms(nodes)
         nobody = selector(Requirement("reserved", "none", Operator.EXISTS))
-        return _Context(obj, cluster, nobody, stated), nodes.unenforceable(
+        return _Context(obj, nobody, stated), nodes.unenforceable(
             "nodeSelector (the host firewall)"
         )
     if not pods.present:
         raise pods.error("is required")
-    return _Context(obj, cluster, _subject(obj, pods), stated), None
+    return _Context(obj, _subject(obj, pods), stated), None
 
 
 def _check_notes(spec: Node) -> None:
@@ -152,8 +149,6 @@ def _subject(obj: ClusterObject, node: Node) -> Selector:
 def _spec_rules(context: _Context, spec: Node) -> list[Rule]:
     rules: list[Rule] = []
     later: UnenforceableError | None = None
-    if not any(spec.get(name).value for name, _, _ in _LISTS if spec.get(name).present):
-        raise spec.error("has no rule", hint="give ingress, ingressDeny, egress or egressDeny")
     for name, direction, deny in _LISTS:
         for item in spec.get(name).items():
             try:
@@ -162,6 +157,8 @@ def _spec_rules(context: _Context, spec: Node) -> list[Rule]:
                 later = later or error  # read on: what is plainly wrong is said first
     if later is not None:
         raise later
+    if not rules:
+        raise spec.error("has no rule", hint="give ingress, ingressDeny, egress or egressDeny")
     for direction, wanted in context.stated.items():
         if wanted and not any(r.direction == direction for r in rules):
             origin = Origin(context.obj.key, f"{spec.path}.enableDefaultDeny.{direction.value}")
@@ -212,7 +209,7 @@ def _item_peers(
         return tuple(_peer(context.obj, n) for n in nodes), None
     if name == "Entities":
         words = [n.choice(*NAMES) for n in nodes]
-        return tuple(s for w in words for s in entity(w, context.cluster)), None
+        return tuple(s for w in words for s in entity(w)), None
     if name == "CIDR":
         return (), tuple(CidrPeer(n.prefix()) for n in nodes)
     if name == "CIDRSet":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from axoneme.core.model.labels import CLUSTER_KEY, K8S, NAMESPACE_KEY, RESERVED
+from axoneme.core.model.labels import K8S, NAMESPACE_KEY, RESERVED
 from axoneme.core.model.policy import Operator, Requirement, Selector
 
 
@@ -39,18 +39,14 @@ _CLUSTER: Final = (
 )
 
 
-def entity(word: str, cluster: str) -> list[Selector]:
-    """Selectors of an entity. ``none`` is a label that nobody carries; ``all`` has no term."""
+def entity(word: str) -> list[Selector]:
+    """Selectors of an entity. ``none`` is a label that nobody carries; ``all`` has no term.
+
+    Pods of ``cluster`` are all pods: until clusters are meshed there are no others.
+    """
     if word == "all":
         return [Selector()]
     if word == "cluster":
-        named = Selector((Requirement(K8S, CLUSTER_KEY, Operator.IN, (cluster,)),))
-        # A label filter may leave the cluster's name out; then there is only one cluster.
-        unnamed = Selector(
-            (
-                Requirement(K8S, CLUSTER_KEY, Operator.DOES_NOT_EXIST),
-                Requirement(K8S, NAMESPACE_KEY, Operator.EXISTS),
-            )
-        )
-        return [*map(_reserved, _CLUSTER), named, unnamed]
+        pods = Selector((Requirement(K8S, NAMESPACE_KEY, Operator.EXISTS),))
+        return [*map(_reserved, _CLUSTER), pods]
     return [_reserved(word)]

@@ -60,7 +60,7 @@ def verdict(
 
 
 def _is_kubernetes(policy: Manifest) -> bool:
-    return policy["kind"] == "NetworkPolicy"
+    return bool(policy["kind"] == "NetworkPolicy")
 
 
 def _specs(policy: Manifest) -> list[Manifest]:

@@ -10,8 +10,7 @@ from axoneme.core.identities.reserved import cidr_labels, reserved_identities
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.labels import K8S, NAMESPACE_KEY, NAMESPACE_LABEL_PREFIX, Label, LabelSet
 from axoneme.core.model.objects import ClusterObject, ObjectKey
-from axoneme.plugins.policy.decode.cilium import decode_cilium_policy
-from axoneme.plugins.policy.decode.kubernetes import decode_network_policy
+from axoneme.plugins.policy.decode.kinds import decode_object
 from axoneme.plugins.policy.engine import PolicyEngine, Settings
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
 from axoneme.plugins.policy.prefixes import prefixes_of
@@ -31,8 +30,9 @@ def as_object(manifest: dict[str, Any]) -> ClusterObject:
 
 def decode(manifest: dict[str, Any]) -> list[Any]:
     """The rules of a manifest of any of the three kinds."""
-    decoder = decode_network_policy if manifest["kind"] == "NetworkPolicy" else decode_cilium_policy
-    return decoder(as_object(manifest))
+    rules = decode_object(as_object(manifest))
+    assert rules is not None
+    return rules
 
 
 def pod_labels(pod: Pod) -> LabelSet:

@@ -1,0 +1,137 @@
+"""What the API answers about policy: plain data for the command line and for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from axoneme.core.errors import ApiError
+from axoneme.core.model.endpoint import Endpoint
+from axoneme.core.state import Table
+from axoneme.core.state.registry import plain
+from axoneme.plugins.policy.entries import ANY_PEER, INGRESS, PolicyKey, PolicyValue
+from axoneme.plugins.policy.manager import PolicyManager
+from axoneme.plugins.policy.texts import peer_text, rule_row
+
+
+class PolicyViews:
+    """Bound to one agent's manager and endpoints."""
+
+    def __init__(self, manager: PolicyManager, endpoints: Table[int, Endpoint]) -> None:
+        self._manager = manager
+        self._endpoints = endpoints
+
+    async def get(self, params: dict[str, Any]) -> dict[str, Any]:
+        """``policy.get``: revision, policies and their rules; ``name`` filters ``ns/name``."""
+        name = str(params.get("name") or "")
+        tables = self._manager.tables
+        rows = [
+            r
+            for r in tables.policies
+            if not name or name in (r.key.name, f"{r.key.namespace}/{r.key.name}")
+        ]
+        if name and not rows:
+            raise ApiError(f"no policy {name!r}", code="not-found")
+        rules = {c: (k, r) for c, k, r in self._manager.engine.rules()}
+        return {
+            "revision": self._manager.revision,
+            "policies": [
+                {
+                    "kind": row.key.kind,
+                    "namespace": row.key.namespace,
+                    "name": row.key.name,
+                    "valid": row.valid,
+                    "in_force": row.in_force.value,
+                    "message": row.message,
+                    "rules": [
+                        plain(rule_row(cookie, rule))
+                        for cookie, (key, rule) in rules.items()
+                        if key == row.key
+                    ],
+                }
+                for row in rows
+            ],
+        }
+
+    async def rule(self, params: dict[str, Any]) -> Any:
+        """``policy.rule``: the rule behind the ``cookie`` of an entry or an event."""
+        cookie = _number(params, "cookie")
+        if cookie == 0:
+            return {"cookie": 0, "origin": "default: nothing enforced, or the node's own traffic"}
+        rule = self._manager.engine.rule(cookie)
+        if rule is None:
+            raise ApiError(f"no rule has cookie {cookie} now", code="not-found")
+        return plain(rule_row(cookie, rule))
+
+    async def selectors(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """``policy.selectors``: every selector with its users and the identities it matches."""
+        cache = self._manager.engine.selectors
+        found = []
+        for handle in cache.handles():
+            peer, users, _ = cache.describe(handle) or (None, 0, 0)
+            if peer is not None:
+                identities = sorted(cache.matched(handle))
+                found.append(
+                    {"selector": peer_text(peer), "users": users, "identities": identities}
+                )
+        return found
+
+    async def entries(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """``bpf.policy``: entries as the kernel holds them, for one ``endpoint`` or for all."""
+        wanted = params.get("endpoint")
+        identities = (
+            [self._endpoint(str(wanted)).identity]
+            if wanted not in (None, "")
+            else sorted(self._manager.engine.subjects())
+        )
+        found = []
+        for identity in identities:
+            entries = await asyncio.to_thread(self._manager.maps.read, identity)
+            found.append(
+                {
+                    "identity": identity,
+                    "labels": self._labels(identity),
+                    "endpoints": [e.name for e in self._endpoints.find("identity", identity)],
+                    "loaded": entries is not None,
+                    "entries": self._entry_rows((entries or {}).items()),
+                }
+            )
+        return found
+
+    def _entry_rows(self, entries: Iterable[tuple[PolicyKey, PolicyValue]]) -> list[dict[str, Any]]:
+        rows = []
+        for key, value in sorted(entries, key=lambda e: (e[0].direction, e[0])):
+            rule = self._manager.engine.rule(value.cookie)
+            rows.append(
+                {
+                    "policy": "Deny" if value.deny else "Allow",
+                    "direction": "Ingress" if key.direction == INGRESS else "Egress",
+                    "identity": key.peer,
+                    "labels": ["ANY"] if key.peer == ANY_PEER else self._labels(key.peer),
+                    "port": str(key.l4),
+                    "proxy_port": value.proxy_port,
+                    "precedence": value.precedence,
+                    "prefix": value.prefix_len,
+                    "cookie": value.cookie,
+                    "rule": str(rule.origin) if rule else "",
+                }
+            )
+        return rows
+
+    def _labels(self, identity: int) -> list[str]:
+        labels = self._manager.engine.selectors.labels(identity)
+        return labels.texts() if labels else [f"identity {identity}"]
+
+    def _endpoint(self, name: str) -> Endpoint:
+        for row in self._endpoints:
+            if name in (str(row.id), row.name, row.pod):
+                return row
+        raise ApiError(f"no endpoint {name!r}", code="not-found")
+
+
+def _number(params: dict[str, Any], name: str) -> int:
+    value = params.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ApiError(f"{name} must be a number", code="bad-request")
+    return value

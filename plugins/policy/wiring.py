@@ -1,0 +1,89 @@
+"""Puts the parts together in an agent, and the validator in the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from axoneme.core.endpoints.objects import PolicyStatus
+from axoneme.core.endpoints.policy import PolicyGate
+from axoneme.core.errors import InvalidObjectError
+from axoneme.core.model.objects import ClusterObject
+from axoneme.core.model.policy import Rule
+from axoneme.plugins.policy import config as options_of
+from axoneme.plugins.policy.cidrs import CidrIdentities
+from axoneme.plugins.policy.datapath import OUTER, PolicyMaps
+from axoneme.plugins.policy.engine import PolicyEngine
+from axoneme.plugins.policy.lastgood import LastGood
+from axoneme.plugins.policy.manager import PolicyManager
+from axoneme.plugins.policy.sources import PolicySources
+from axoneme.plugins.policy.tables import PolicyTables
+from axoneme.plugins.policy.validator import PolicyValidator
+
+if TYPE_CHECKING:
+    from axoneme.core.agent import Agent
+    from axoneme.core.datapath.layouts import Layout
+    from axoneme.core.operator import Operator
+
+
+def decode_by_hook(plugins: Any) -> Callable[[ClusterObject], Sequence[Rule]]:
+    """Rules of an object from every plugin that knows its kind."""
+
+    def decode(obj: ClusterObject) -> Sequence[Rule]:
+        answers = plugins.hook.axoneme_decode_policy(obj=obj)
+        found = [list(rules) for rules in answers if rules is not None]
+        if not found:
+            raise InvalidObjectError(str(obj.key), "kind", "no enabled plugin reads this kind")
+        return [rule for rules in found for rule in rules]
+
+    return decode
+
+
+def setup_agent(agent: Agent) -> None:
+    """Tables, engine, reconciler, gate, tasks."""
+    config = agent.config
+    limit = int(config["bpf-policy-map-max"])
+
+    def layouts() -> tuple[Layout, Layout]:
+        return agent.datapath.layout("axo_policy_key"), agent.datapath.layout("axo_policy_value")
+
+    tables = PolicyTables.create(agent.tables)
+    sources = PolicySources(decode_by_hook(agent.plugins), LastGood(agent.state_dir / "policies"))
+    maps = PolicyMaps(
+        lambda: agent.datapath.map(OUTER), layouts, agent.policy_generation.bump, limit
+    )
+    engine = PolicyEngine(options_of.settings(config))
+    manager = PolicyManager(engine, tables, sources, maps, max_entries=limit)
+    manager.cidrs = CidrIdentities(agent.identities, agent.ipcache, manager.reconciler.sync)
+    agent.services.provide(PolicyManager, manager)
+    agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]
+    agent.services.provide(PolicyStatus, manager)  # type: ignore[type-abstract]
+    agent.reconcilers["policy"] = manager.reconciler
+    agent.required.append(tables.policies)
+    manager.follow_identities(agent.identities.table)
+    manager.follow_endpoints(agent.tables["endpoints"])
+    manager.follow_peers(agent.tables["cluster_endpoints"])
+    kinds = [k.kind for k in agent.store.kinds.policies() if options_of.wanted(config, k.kind)]
+    manager.expect(kinds)
+    for kind in kinds:
+        agent.tasks.spawn(f"policy {kind}", partial(manager.follow_policies, agent.store, kind))
+    agent.tasks.spawn("policy", partial(_run, agent, manager))
+    agent.tasks.spawn("policy prefixes", manager.cidrs.run)
+
+
+async def _run(agent: Agent, manager: PolicyManager) -> None:
+    """Follow with the kernel once everything is known: see ``Startup`` of the agent."""
+    await agent.synced.wait()
+    await agent.maps_ready.wait()
+    manager.go_live()
+    await manager.reconciler.run()
+
+
+def setup_operator(operator: Operator) -> None:
+    """The leader writes the condition ``Valid``."""
+    validator = PolicyValidator(operator.store, decode_by_hook(operator.plugins))
+    for kind in operator.store.kinds.policies():
+        name = f"validate {kind.kind}"
+        operator.add_task(name, partial(validator.follow, kind.kind))
+    operator.add_task("policy conditions", validator.write)
