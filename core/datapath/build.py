@@ -184,6 +184,12 @@ def _error(source: Source, said: str, status: int) -> CompileError:
         text = _plain_words(found["text"])
         return CompileError(f"{source.name}: {text}", file=file, line=line, log=said)
     tail = " / ".join(said.strip().splitlines()[-3:]) or "it said nothing"
+    if "No module named 'bcc'" in said:
+        return CompileError(
+            f"{source.name}: bcc is not installed for {sys.executable}: it is Debian's "
+            "python3-bpfcc, outside pip",
+            log=said,
+        )
     how = f"signal {-status}" if status < 0 else f"status {status}"
     return CompileError(f"{source.name}: the compiler ended with {how}: {tail}", log=said)
 

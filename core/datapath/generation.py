@@ -75,6 +75,10 @@ class Generation:
                 if each.info.type == MAP_TYPES["prog_array"]:
                     each.pin(folder / str(self.number) / f"{unit}-{name}")
 
+    def unpin(self, folder: Path) -> None:
+        """Undo :meth:`pin`, also of a part."""
+        shutil.rmtree(folder / str(self.number), ignore_errors=True)
+
     def close(self) -> None:
         """Close every descriptor; what is attached or pinned lives on."""
         for program in [*self.programs.values(), *self.hidden]:

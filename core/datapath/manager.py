@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,13 +28,13 @@ from axoneme.core.datapath.attachments import (
 from axoneme.core.datapath.build import Source, compile_all, prune
 from axoneme.core.datapath.compose import Composed, compose, units
 from axoneme.core.datapath.enums import EnumTable, find_enum
-from axoneme.core.datapath.inspect import ProgramStats, map_row, program_stats
 from axoneme.core.datapath.layouts import Layout
 from axoneme.core.datapath.loader import Program
 from axoneme.core.datapath.maps import BpfMap
 from axoneme.core.datapath.objects import CompiledObject
 from axoneme.core.datapath.pins import PinStore
 from axoneme.core.datapath.registry import DatapathRegistry
+from axoneme.core.datapath.stats import ProgramStats, program_stats
 from axoneme.core.datapath.typed import TypedMap
 from axoneme.core.errors import DatapathError, NotFoundError
 from axoneme.core.reconcile.reconciler import Reconciler
@@ -99,6 +99,7 @@ class DatapathManager:
             fresh.pin(self.root / "generations")
         except BaseException:
             fresh.close()
+            fresh.unpin(self.root / "generations")
             self._pins.rollback()
             for each in maps.values():
                 each.close()
@@ -208,11 +209,6 @@ class DatapathManager:
     def stats(self) -> list[ProgramStats]:
         """Run counts and times of the entry programs (see :meth:`enable_statistics`)."""
         return [program_stats(program) for program in self.programs.values()]
-
-    def map_rows(self) -> Iterator[dict[str, Any]]:
-        """One JSON-able row for each shared map, for ``map list``."""
-        for name in sorted(self._maps):
-            yield map_row(self._maps[name])
 
     def enable_statistics(self, on: bool = True) -> None:
         """Count runs and nanoseconds of all programs of the machine; costs some 30 ns a run."""

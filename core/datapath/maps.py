@@ -161,26 +161,38 @@ class BpfMap:
 
     def pin(self, path: Path) -> None:
         """Pin at a path of the BPF file system, whose folder is made if missing."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sc.obj_pin(self.fd, str(path))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sc.obj_pin(self.fd, str(path))
+        except OSError as exc:
+            raise DatapathError(
+                f"map {self.name} cannot be pinned at {path}: {exc.strerror}",
+                errno=exc.errno or 0,
+                hint="is a BPF file system mounted there, and is the name free",
+            ) from exc
 
     # -- single entries ----------------------------------------------------------------
 
-    def _element(self, key: bytes, value: ctypes.Array[ctypes.c_char] | None, flags: int) -> bytes:
+    def _element(
+        self, command: int, key: bytes, value: ctypes.Array[ctypes.c_char] | None, flags: int = 0
+    ) -> None:
+        """One call on one entry. All buffers are local: threads may share a map."""
         if len(key) != self.info.key_size:
             raise DatapathError(
                 f"map {self.name}: key of {len(key)} bytes, {self.info.key_size} wanted"
             )
-        self._key = ctypes.create_string_buffer(key, len(key))
+        buffer = ctypes.create_string_buffer(key, len(key))
         address = ctypes.addressof(value) if value is not None else 0
-        return struct.pack("=IIQQQ", self.fd, 0, ctypes.addressof(self._key), address, flags)
+        sc.bpf(
+            command,
+            sc.attributes("=IIQQQ", self.fd, 0, ctypes.addressof(buffer), address, flags),
+        )
 
     def lookup(self, key: bytes) -> bytes | None:
         """The value (per-CPU: all slots, each padded to 8 bytes), or ``None``."""
         value = ctypes.create_string_buffer(self.value_bytes)
-        attr = ctypes.create_string_buffer(self._element(key, value, 0), 32)
         try:
-            sc.bpf(sc.MAP_LOOKUP_ELEM, attr)
+            self._element(sc.MAP_LOOKUP_ELEM, key, value)
         except FileNotFoundError:
             return None
         except OSError as exc:
@@ -194,17 +206,15 @@ class BpfMap:
                 f"map {self.name}: value of {len(value)} bytes, {self.value_bytes} wanted"
             )
         buffer = ctypes.create_string_buffer(value, len(value))
-        attr = ctypes.create_string_buffer(self._element(key, buffer, flags), 32)
         try:
-            sc.bpf(sc.MAP_UPDATE_ELEM, attr)
+            self._element(sc.MAP_UPDATE_ELEM, key, buffer, flags)
         except OSError as exc:
             raise self._error("update", exc) from exc
 
     def delete(self, key: bytes) -> bool:
         """Remove an entry; ``False`` if it was not there."""
-        attr = ctypes.create_string_buffer(self._element(key, None, 0), 32)
         try:
-            sc.bpf(sc.MAP_DELETE_ELEM, attr)
+            self._element(sc.MAP_DELETE_ELEM, key, None)
         except FileNotFoundError:
             return False
         except OSError as exc:
@@ -232,9 +242,9 @@ class BpfMap:
         following = ctypes.create_string_buffer(key_size)
         address = 0
         for _ in range(2 * self.info.max_entries + 2):
-            packed = struct.pack("=IIQQQ", self.fd, 0, address, ctypes.addressof(following), 0)
+            attr = sc.attributes("=IIQQQ", self.fd, 0, address, ctypes.addressof(following), 0)
             try:
-                sc.bpf(sc.MAP_GET_NEXT_KEY, ctypes.create_string_buffer(packed, 32))
+                sc.bpf(sc.MAP_GET_NEXT_KEY, attr)
             except FileNotFoundError:
                 return
             yield following.raw

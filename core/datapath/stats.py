@@ -1,0 +1,45 @@
+"""What the kernel counts: runs of programs, memory of maps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from axoneme.core.datapath.loader import Program, verified_insns
+from axoneme.core.datapath.maps import BpfMap
+
+
+@frozen
+class ProgramStats:
+    """``runs`` and ``nanoseconds`` since loading; ``verified`` instructions were walked."""
+
+    name: str
+    id: int
+    tag: str
+    insns: int
+    verified: int
+    runs: int
+    nanoseconds: int
+
+
+def program_stats(program: Program) -> ProgramStats:
+    """Ask the kernel."""
+    runs, nanoseconds = program.stats()
+    return ProgramStats(
+        program.name,
+        program.id,
+        program.tag,
+        program.insns,
+        verified_insns(program.fd),
+        runs,
+        nanoseconds,
+    )
+
+
+def memory(each: BpfMap) -> int:
+    """Bytes that the kernel holds for a map."""
+    for line in Path(f"/proc/self/fdinfo/{each.fd}").read_text().splitlines():
+        if line.startswith("memlock:"):
+            return int(line.split()[1])
+    return 0
