@@ -24,6 +24,17 @@ MAIN: Final = "axoneme.core.cli"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class AgentFailedError(LabError):
+    """An agent ended, or does not get ready; ``log`` holds the last lines of what it said."""
+
+    def __init__(self, name: str, what: str, path: Path) -> None:
+        self.log = tail(path)
+        errors = [x for x in self.log.splitlines() if x.startswith("error: ")]
+        said = errors[-1].removeprefix("error: ") if errors else what
+        super().__init__(f"{title(name)} {'failed' if errors else ''}: {said}".replace(" :", ":"))
+        self.explained = bool(errors)
+
+
 def start(lab: Lab, name: str) -> processes.Process:
     """Start the agent of a node, or the operator; does not wait until it is ready."""
     paths = lab.paths
@@ -108,12 +119,10 @@ def wait_ready(
                 waiting.remove(name)
                 heard(name)
             elif ended:
-                raise LabError(f"{title(name)} ended:\n{tail(lab.paths.log(name))}")
+                raise AgentFailedError(name, "ended without a word", lab.paths.log(name))
         if waiting and time.monotonic() > deadline:
-            raise LabError(
-                f"{title(waiting[0])} is not ready after {timeout:.0f} s ({last}):\n"
-                f"{tail(lab.paths.log(waiting[0]))}"
-            )
+            what = f"is not ready after {timeout:.0f} s ({last})"
+            raise AgentFailedError(waiting[0], what, lab.paths.log(waiting[0]))
         if waiting:
             time.sleep(0.03)
 

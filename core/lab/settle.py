@@ -1,11 +1,97 @@
-"""Waiting until the agents have taken in what a command wrote, so that a probe sees it."""
+"""Waiting until the agents have taken in what a command wrote, so that a probe sees it.
+
+A mark is written into the store last; an agent that shows it has seen everything before it, for a
+store delivers in order. Then every pod must be known on every node, with its identity.
+"""
 
 from __future__ import annotations
 
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from axoneme.core.errors import AxonemeError
+from axoneme.core.lab import agents, processes
 from axoneme.core.lab.model import Lab
 from axoneme.core.lab.output import Output
+from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store.sync import SyncStore
+
+SECONDS: Final = 15.0
+GRACE_SECONDS: Final = 0.15
+"""From an agent's tables to its maps: one batch of each reconciler."""
+MARK: Final = "lab.axoneme.io/mark"
+_CARRIER: Final = ObjectKey("Namespace", "", "kube-system")
 
 
 def wait(lab: Lab, store: SyncStore, output: Output) -> None:
-    """TODO."""
+    """Wait until all running agents are up to date; a warning names those that are not."""
+    nodes = [
+        n.name for n in lab.nodes if processes.from_pid_file(lab.paths.pid_file(n.name)) is not None
+    ]
+    if not nodes:
+        return
+    with output.step("agents have taken it in"):
+        mark = _write_mark(store)
+        deadline = time.monotonic() + SECONDS
+        missing = {name: "not asked yet" for name in nodes}
+        while missing and time.monotonic() < deadline:
+            wanted = _identities(lab, store)
+            missing = {n: why for n in missing if (why := _behind(lab, n, mark, wanted))}
+            if missing:
+                time.sleep(0.02)
+        time.sleep(GRACE_SECONDS)
+    for name, why in missing.items():
+        output.warning(f"{agents.title(name)} is behind: {why}")
+
+
+def _write_mark(store: SyncStore) -> str:
+    """Change an annotation that every agent watches."""
+    mark = uuid.uuid4().hex
+    body = store.get(_CARRIER).body
+    annotations = {**(body["metadata"].get("annotations") or {}), MARK: mark}
+    metadata = {**body["metadata"], "annotations": annotations}
+    store.apply({**body, "metadata": metadata})
+    return mark
+
+
+def _identities(lab: Lab, store: SyncStore) -> Mapping[str, int]:
+    """Identity by pod address, 0 as long as it is not known."""
+    known = {}
+    for endpoint in store.list("CiliumEndpoint"):
+        identity = endpoint.status.get("identity")
+        if isinstance(identity, Mapping):
+            known[endpoint.key.namespace, endpoint.key.name] = int(identity.get("id", 0))
+    return {
+        str(address): known.get((pod.namespace, pod.name), 0)
+        for pod in lab.pods()
+        for address in pod.addresses
+    }
+
+
+def _behind(lab: Lab, node: str, mark: str, wanted: Mapping[str, int]) -> str:
+    """What an agent has not taken in yet; empty when it has everything."""
+    try:
+        if not any(mark in str(row.get("annotations")) for row in _rows(lab, node, "namespaces")):
+            return "it has not seen the latest objects"
+        for row in _rows(lab, node, "endpoints"):
+            if row["state"] != "ready":
+                return f"endpoint {row['namespace']}/{row['pod']} is {row['state']}"
+        known = {
+            str(row["prefix"]).partition("/")[0]: row["identity"]
+            for row in _rows(lab, node, "ipcache")
+        }
+    except AxonemeError as error:
+        return str(error)
+    for address, identity in wanted.items():
+        if identity == 0:
+            return f"{address} has no identity"
+        if known.get(address) != identity:
+            return f"it does not know identity {identity} of {address}"
+    return ""
+
+
+def _rows(lab: Lab, node: str, table: str) -> list[dict[str, Any]]:
+    rows = agents.ask(lab.paths, node, "state.rows", {"table": table})
+    return [row for row in rows if isinstance(row, dict)]

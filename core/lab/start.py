@@ -27,7 +27,9 @@ def up(paths: LabPaths, count: int, config: Mapping[str, str], output: Output) -
     try:
         with locked(paths):
             _start(lab, output)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, agents.AgentFailedError) and not error.explained:
+            output.note(error.log)
         with output.step("remove what was started"):
             cleanup.tear_down(paths)
         raise
