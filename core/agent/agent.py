@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -238,6 +239,8 @@ class Agent:
 
     async def run(self) -> None:
         """Run until cancelled. A second agent for the same state directory is refused."""
+        # The default of 5 ms is what the loop waits when a thread of a reconciler computes.
+        sys.setswitchinterval(0.0005)
         with state_lock(self.state_dir):
             startup = Startup(self)
             try:

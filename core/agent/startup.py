@@ -135,7 +135,6 @@ class Startup:
         agent.tasks.spawn("publish endpoints", agent.publisher.run)
         agent.tasks.spawn("cni queue", agent.cni.run)
         agent.tasks.spawn("devices", self._watch_devices)
-        agent.tables["endpoints"].subscribe(lambda _: agent.network.request())
         agent.tables["nodes"].subscribe(lambda _: agent.network.request())
         await self._open_ports()
         log.info(

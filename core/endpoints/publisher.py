@@ -131,8 +131,9 @@ class EndpointPublisher:
         try:
             await self._store.update_status(key, status)
         except NotFoundError:
-            await self._store.apply({**body, "status": status})
-            await self._store.update_status(key, status)
+            made = await self._store.create({**body, "status": status})
+            if made.status != status:  # a server that takes the status by its own verb only
+                await self._store.update_status(key, status)
 
     async def _remove(self, key: ObjectKey) -> None:
         """Delete our object; one that another node has taken over meanwhile is not ours."""

@@ -54,7 +54,9 @@ class Realizer:
             self.ipcache.upsert(host_prefix(row.address), endpoint.identity, source="local")
         self.interfaces.upsert(interface_row(endpoint))
         for hook, program in (FROM_POD, TO_POD):
-            self.attachments.upsert(Attachment(endpoint.ifindex, endpoint.ifname, hook, program))
+            self.attachments.upsert(
+                Attachment(endpoint.ifindex, endpoint.ifname, hook, program, classic=True)
+            )
 
     def erase(self, endpoint: Endpoint) -> None:
         """Take all rows of an endpoint away."""
