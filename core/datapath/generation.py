@@ -49,7 +49,9 @@ class Generation:
     ) -> None:
         """Load one unit; raises ``VerifierError`` or ``DatapathError``."""
         unit = composed.unit
-        private = {n: d for n, d in compiled.maps.items() if n.startswith(SCRATCH)}
+        private = {
+            n: d for n, d in compiled.maps.items() if n.startswith(SCRATCH) and n not in shared
+        }
         maps = create_maps(private, shared)
         self.scratch[unit.name] = {n: maps[n] for n in private}
         for spec in unit.programs:
@@ -127,6 +129,10 @@ def merge_definitions(
                     f"map {name} is declared differently in {first[name]} and {unit}"
                 )
             first.setdefault(name, unit)
+    for each in compiled.values():  # a template may be private by name, its users are not
+        merged.update(
+            {d.inner: each.maps[d.inner] for d in merged.values() if d.inner in each.maps}
+        )
     return {n: d.resized(sizes[n]) if n in sizes else d for n, d in merged.items()}
 
 

@@ -91,8 +91,9 @@ class DatapathManager:
         definitions = gen.merge_definitions(self._compiled, self.registry.map_sizes)
         fresh = gen.Generation(gen.next_number(self.root / "generations"))
         templates = gen.templates(definitions, self._compiled)
-        maps = self._pins.open_all(definitions, templates)
+        maps: dict[str, BpfMap] = {}
         try:
+            self._pins.open_all(definitions, templates, maps)
             for name, composed in self.composed.items():
                 calls = self.registry.tail_calls
                 fresh.load(composed, self._compiled[name], maps, calls)

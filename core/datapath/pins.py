@@ -68,21 +68,21 @@ class PinStore:
     migrations: list[Migration] = attrs.field(factory=list)
     _pending: list[tuple[BpfMap, str, str]] = attrs.field(factory=list)
 
-    def open_all(self, definitions: Mapping[str, MapDef], templates: set[str]) -> dict[str, BpfMap]:
-        """Maps for all definitions: adopted, or new and filled; pinned by :meth:`commit`.
+    def open_all(
+        self, definitions: Mapping[str, MapDef], templates: set[str], maps: dict[str, BpfMap]
+    ) -> None:
+        """Add maps for all definitions: adopted, or new and filled; pinned by :meth:`commit`.
 
         ``templates`` name maps that only say what inner maps look like: made, not pinned.
         """
         (self.root / "maps").mkdir(parents=True, exist_ok=True)
         (self.root / "schemas").mkdir(parents=True, exist_ok=True)
-        maps: dict[str, BpfMap] = {}
         for definition in sorted(definitions.values(), key=lambda d: d.type in OF_MAPS_TYPES):
             if definition.name in templates:
                 maps[definition.name] = create_map(definition, maps)
                 continue
             inner = definitions.get(definition.inner)
             maps[definition.name] = self._open(definition, inner, maps)
-        return maps
 
     def _open(self, definition: MapDef, inner: MapDef | None, maps: Mapping[str, BpfMap]) -> BpfMap:
         text = schema_text(definition, inner)

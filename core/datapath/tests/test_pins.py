@@ -39,7 +39,9 @@ class Pins:
 
     def open(self, wanted: MapDef) -> tuple[PinStore, BpfMap]:
         store = PinStore(self.root, self.texts)
-        return store, store.open_all({wanted.name: wanted}, set())[wanted.name]
+        maps: dict[str, BpfMap] = {}
+        store.open_all({wanted.name: wanted}, set(), maps)
+        return store, maps[wanted.name]
 
     def start(self, wanted: MapDef) -> BpfMap:
         store, made = self.open(wanted)
