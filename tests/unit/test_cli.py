@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 import yaml
 
+from axoneme.core import options as core_options
 from axoneme.core.api import core_metrics, methods
 from axoneme.core.api.server import ApiRouter, ApiServer
-from axoneme.core.boot import boot
 from axoneme.core.cli.main import run
 from axoneme.core.cli.nouns import CORE_NOUNS, Root, noun
 from axoneme.core.cli.output import Output, width_of
+from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.datapath.maps import BpfMap
 from axoneme.core.endpoints.objects import PolicyStatus
 from axoneme.core.metrics import MetricRegistry
@@ -33,8 +34,11 @@ from axoneme.core.model.identity import Identity
 from axoneme.core.model.ipcache import IpcacheEntry
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.node import Node
+from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
 from axoneme.core.state import TableRegistry
+from axoneme.core.status import StatusReport
+from axoneme.hooks import API_VERSION, hookimpl
 
 LABELS = LabelSet.parse(["k8s:app=web", "k8s:evil=\x1b[31mred"])
 
@@ -70,9 +74,32 @@ class Enforcement:
         return {"ingress": {"enforcing": identity == 300}, "egress": {"enforcing": False}}
 
 
+def reporter(name: str, *, fails: bool) -> Any:
+    """A plugin that reports a status line, or fails to."""
+
+    @hookimpl
+    def axoneme_report_status(report: StatusReport, agent: Any) -> None:
+        if fails:
+            raise KeyError("oops")
+        report.line("Routing", "Network: Test")
+
+    return SimpleNamespace(
+        NAME=name,
+        API_VERSION=API_VERSION,
+        SUMMARY="reports",
+        axoneme_report_status=axoneme_report_status,
+    )
+
+
 def fake_agent() -> Any:
     """What the methods need of an agent, with real tables, plugins and configuration."""
-    config, plugins = boot(policy="disable", check=False)
+    registry = OptionRegistry()
+    core_options.register(registry)
+    config = Config.load(registry)
+    plugins = PluginManager()
+    plugins.add(reporter("good", fails=False))
+    plugins.add(reporter("bad", fails=True))
+    plugins.enable(config)
     tables = TableRegistry()
     tables.create("endpoints", Endpoint, key=lambda r: r.id).upsert(endpoint(5))
     identities = tables.create("identities", Identity, key=lambda r: r.id)
@@ -159,7 +186,9 @@ def test_endpoint_list_has_the_documented_shape(
         (["state"], "name", "endpoints"),
         (["state", "endpoints"], "pod", "web-5"),
         (["config", "mtu"], "value", "0"),
-        (["status"], "health", "Ok"),
+        (["status"], "health", "Warning"),
+        (["plugin", "list"], "name", "bad"),
+        (["plugin", "show", "good"], "state", "on"),
         (["metrics", "list", "endpoint_state"], "name", "cilium_endpoint_state"),
     ],
 )
@@ -180,14 +209,25 @@ def test_json_and_yaml_hold_the_same_data(
 def test_status_has_labels_in_order_and_shows_failed_plugins(
     agent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Labels start the lines, values stand at one column, --brief is one word."""
+    """Labels stand in order; a plugin that cannot report is named and harms no other line."""
     assert run(["status", "--brief"]) == 0
-    assert capsys.readouterr().out == "OK\n"
+    assert capsys.readouterr().out.startswith("Warning: plugin bad: axoneme_report_status: KeyErr")
     assert run(["status", "--verbose"]) == 0
     out = capsys.readouterr().out
     labels = [line.split(":")[0] for line in out.split("\n\n")[0].splitlines()]
-    assert labels.index("Store") < labels.index("Axoneme") < labels.index("Controller Status")
+    order = ["Store", "Axoneme", "Routing", "Controller Status", "Global Identity Range"]
+    assert [label for label in labels if label in order] == order
     assert "Global Identity Range:   min 256, max 65535" in out
+
+
+def test_status_exits_with_one_when_something_failed(
+    agent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A failed plugin is a failure of the node, seen in the exit code."""
+    agent.plugins.policy = "disable"
+    agent.plugins.fail("good", "its C does not compile")
+    assert run(["status", "--brief"]) == 1
+    assert "Failure: plugin good: its C does not compile" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
