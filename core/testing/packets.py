@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +50,10 @@ class Outcome:
 
 
 class PacketBench:
-    """The programs of one unit, loaded with maps of their own."""
+    """The programs of one unit, loaded with maps of their own.
+
+    ``edit`` may change the composed text, to provoke what the real one makes improbable.
+    """
 
     def __init__(
         self,
@@ -59,9 +62,10 @@ class PacketBench:
         unit: str = "container",
         cache_dir: Path | None = None,
         sizes: Mapping[str, int] | None = None,
+        edit: Callable[[str], str] = str,
     ) -> None:
         chosen = next(u for u in compose.units(registry) if u.name == unit)
-        text = compose.compose(registry, chosen).text
+        text = edit(compose.compose(registry, chosen).text)
         self.loaded: Loaded = load_text(
             text,
             kind=chosen.kind,
@@ -95,6 +99,12 @@ class PacketBench:
         for inner in self._inner:
             inner.close()
         self.loaded.close()
+
+    def __enter__(self) -> PacketBench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def reset(self) -> None:
         """Empty the maps between two tests."""
