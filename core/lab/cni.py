@@ -35,14 +35,18 @@ def add(paths: LabPaths, pod: PodRecord) -> tuple[IPAddress, ...]:
     deadline = time.monotonic() + RETRY_SECONDS
     while True:
         try:
-            result = _call(paths, pod, "ADD")
+            return add_once(paths, pod)
         except CniError as error:
             if error.code != TRY_AGAIN_LATER or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
-            continue
-        found = [ip_interface(ip["address"]).ip for ip in result.get("ips", ())]
-        return tuple(sorted(found, key=lambda a: a.version))
+
+
+def add_once(paths: LabPaths, pod: PodRecord) -> tuple[IPAddress, ...]:
+    """One ADD; an error with code :data:`TRY_AGAIN_LATER` while the agent is away."""
+    result = _call(paths, pod, "ADD")
+    found = [ip_interface(ip["address"]).ip for ip in result.get("ips", ())]
+    return tuple(sorted(found, key=lambda a: a.version))
 
 
 def delete(paths: LabPaths, pod: PodRecord) -> None:

@@ -35,7 +35,7 @@ def wait(lab: Lab, store: SyncStore, output: Output) -> None:
     with output.step("agents have taken it in"):
         mark = _write_mark(store)
         deadline = time.monotonic() + SECONDS
-        missing = {name: "not asked yet" for name in nodes}
+        missing = dict.fromkeys(nodes, "not asked yet")
         while missing and time.monotonic() < deadline:
             wanted = _identities(lab, store)
             missing = {n: why for n in missing if (why := _behind(lab, n, mark, wanted))}
