@@ -149,8 +149,9 @@ class PinStore:
             temporary = path.with_suffix(f".{os.getpid()}")
             temporary.write_text(text)
             temporary.replace(path)
-            pin_over(new, self.root / "maps" / new.name)
+            # The mark first: killed in between, the pin still is the old map with its old mark.
             pin_over(new, self.root / "schemas" / mark)
+            pin_over(new, self.root / "maps" / new.name)
         self._pending.clear()
 
     def rollback(self) -> None:
