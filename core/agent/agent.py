@@ -24,6 +24,7 @@ from axoneme.core.api import core_metrics, methods
 from axoneme.core.api.server import ApiRouter, ApiServer
 from axoneme.core.cni.server import CniServer
 from axoneme.core.config import Config
+from axoneme.core.conntrack.gc import ConntrackCollector
 from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import EndpointLinks
 from axoneme.core.endpoints.manager import Address, EndpointManager, NodeFacts
@@ -88,6 +89,7 @@ class Agent:
         self.reconcilers: dict[str, Any] = {}
         self.encapsulation: dict[str, int] = {}
         """Bytes that plugins, by name, put in front of packets to other nodes."""
+        self.conntrack: ConntrackCollector | None = None
         self.runtime: RuntimeSlots | None = None
         self.status: str = "starting"
         """What the start is at; ``ready`` once CNI is served."""

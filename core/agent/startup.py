@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from axoneme.core.agent import bpffs
+from axoneme.core.agent import bpffs, facts
 from axoneme.core.agent import datapath as packet_path
-from axoneme.core.agent import facts
 from axoneme.core.agent.feeds import spawn_reflectors, wait_synced
+from axoneme.core.conntrack.task import collect
 from axoneme.core.devices import NodeDevices, detect
 from axoneme.core.errors import AxonemeError
 from axoneme.core.metrics_server import health_server, metrics_server
@@ -135,6 +136,7 @@ class Startup:
         agent.tasks.spawn("publish endpoints", agent.publisher.run)
         agent.tasks.spawn("cni queue", agent.cni.run)
         agent.tasks.spawn("devices", self._watch_devices)
+        agent.tasks.spawn("conntrack gc", partial(collect, agent))
         agent.tables["nodes"].subscribe(lambda _: agent.network.request())
         await self._open_ports()
         log.info(

@@ -1,0 +1,49 @@
+"""The agent's task of collecting conntrack entries, and its metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from axoneme.core.conntrack.gc import LONGEST, TABLES, ConntrackCollector, ConntrackTable
+
+if TYPE_CHECKING:
+    from axoneme.core.agent.agent import Agent
+
+log = logging.getLogger(__name__)
+
+
+def make_collector(agent: Agent) -> ConntrackCollector:
+    """A collector of the tables that the packet path has."""
+    maps = agent.datapath.maps
+    tables = {}
+    for name in TABLES:
+        bpf_map = maps.get(name)
+        if bpf_map is not None and bpf_map.definition is not None:
+            offset = bpf_map.definition.value.field("expires").offset
+            tables[name] = ConntrackTable(bpf_map, offset)
+    return ConntrackCollector(
+        tables,
+        fixed=agent.config.seconds("conntrack-gc-interval"),
+        longest=agent.config.seconds("conntrack-gc-max-interval") or LONGEST,
+    )
+
+
+async def collect(agent: Agent) -> None:
+    """Collect for ever."""
+    await agent.ready.wait()
+    collector = make_collector(agent)
+    agent.conntrack = collector
+    while True:
+        await asyncio.sleep(collector.delay())
+        gone = await asyncio.to_thread(collector.run)
+        log.info(
+            "conntrack collected",
+            extra={
+                "entries": sum(collector.scanned.values()),
+                "removed": gone,
+                "milliseconds": round(collector.last_seconds * 1000),
+                "next_seconds": round(collector.delay()),
+            },
+        )
