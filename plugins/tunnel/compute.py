@@ -75,9 +75,7 @@ def tunnel_routes(
             if source is None:
                 problems.append(f"no IPv{cidr.version} router address to reach {cidr} from")
                 continue
-            routes.append(
-                Route(cidr, link=settings.device, source=source, mtu=mtu, metric=metric)
-            )
+            routes.append(Route(cidr, link=settings.device, source=source, mtu=mtu, metric=metric))
     return Plan(tuple(routes), tuple(problems))
 
 

@@ -73,9 +73,7 @@ class Tunnel:
         )
         report.line("Tunnel", text)
         if not self.ifindex:
-            report.component(
-                "tunnel", Health.FAILURE, f"device {settings.device} is not there yet"
-            )
+            report.component("tunnel", Health.FAILURE, f"device {settings.device} is not there yet")
         elif self.problems:
             report.component("tunnel", Health.WARNING, "; ".join(self.problems))
         else:

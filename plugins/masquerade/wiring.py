@@ -1,0 +1,129 @@
+"""What the hooks of the masquerade plugin do with an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from axoneme.core.reconcile import Reconciler
+from axoneme.core.reconcile.maps import MapTarget
+from axoneme.core.state import Table
+from axoneme.core.status import Health
+from axoneme.plugins.masquerade.compute import MasqueradeAddress, device_address, key_type
+from axoneme.plugins.masquerade.config import MasqueradeSettings
+from axoneme.plugins.masquerade.datapath import DEVICE_MAP, NAT_MAPS, encode_address
+from axoneme.plugins.masquerade.gc import NatCollector
+from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, NatEntry
+from axoneme.plugins.masquerade.views import mapping_row
+
+if TYPE_CHECKING:
+    from axoneme.core.agent import Agent
+    from axoneme.core.metrics import MetricRegistry
+    from axoneme.core.status import StatusReport
+
+log = logging.getLogger(__name__)
+
+
+class Masquerade:
+    """Masquerading of one agent; lives on the loop's thread."""
+
+    def __init__(self, agent: Agent) -> None:
+        self.settings = MasqueradeSettings.from_config(agent.config)
+        self.addresses: Table[int, MasqueradeAddress] = agent.tables.create(
+            "masquerade_addresses", MasqueradeAddress, key=lambda r: r.ifindex
+        )
+        self.collector: NatCollector | None = None
+        self._agent = agent
+        if not agent.config["enable-bpf-masquerade"]:
+            log.warning("enable-bpf-masquerade=false has no effect: masquerading is always in BPF")
+        agent.tasks.spawn("masquerade addresses", self._keep_addresses)
+        agent.tasks.spawn("nat garbage", self._collect)
+
+    def links_changed(self) -> None:
+        """Which address stands for pods on which device."""
+        rows = [
+            device_address(d.index, d.name, d.addresses, self.settings)
+            for d in self._agent.node.devices.devices
+        ]
+        self.addresses.replace(rows)
+
+    async def _keep_addresses(self) -> None:
+        await self._agent.maps_ready.wait()
+        typed = self._agent.datapath.typed(DEVICE_MAP, DeviceKey, DeviceAddresses)
+        target = MapTarget[int, MasqueradeAddress](DEVICE_MAP, typed, encode_address)
+        reconciler = Reconciler("masquerade", self.addresses, target)
+        self._agent.reconcilers["masquerade"] = reconciler
+        await reconciler.run()
+
+    async def _collect(self) -> None:
+        await self._agent.maps_ready.wait()
+        longest = self._agent.config.seconds("conntrack-gc-max-interval")
+        wanted = self._agent.config.seconds("conntrack-gc-interval")
+        collector = NatCollector(self._tables())
+        if longest:
+            collector.longest = longest
+        self.collector = collector
+        while True:
+            await asyncio.sleep(wanted or collector.interval)
+            removed = await asyncio.to_thread(collector.run)
+            if removed:
+                log.debug("nat mappings removed", extra={"count": removed})
+
+    def _tables(self) -> dict[int, Any]:
+        return {
+            family: self._agent.datapath.typed(name, key_type(family), NatEntry)
+            for family, name in NAT_MAPS.items()
+        }
+
+    async def mappings(self, params: dict[str, Any]) -> Any:
+        """API ``bpf.nat``: every mapping, read from the kernel in a thread."""
+
+        def read() -> list[dict[str, Any]]:
+            now = int(time.monotonic())
+            return [
+                mapping_row(key, entry, now)
+                for table in self._tables().values()
+                for key, entry in table.items()
+            ]
+
+        return await asyncio.to_thread(read)
+
+    def report(self, report: StatusReport) -> None:
+        """Line ``Masquerading`` in Cilium's shape, component ``masquerade``."""
+        devices = " ".join(sorted(r.ifname for r in self.addresses))
+        words = []
+        for family, on in ((4, self.settings.ipv4), (6, self.settings.ipv6)):
+            exempt = [str(n) for n in self.settings.exempt if n.version == family]
+            words.append(f"IPv{family}: {'Enabled' if on else 'Disabled'}")
+            if on and exempt:
+                words[-1] = f"IPv{family}: Enabled (not to {', '.join(exempt)})"
+        report.line("Masquerading", f"BPF   [{devices}]   [{', '.join(words)}]")
+        lacking = [
+            f"{row.ifname} has no IPv{family} address"
+            for row in self.addresses
+            for family, on, own in (
+                (4, self.settings.ipv4, row.ipv4),
+                (6, self.settings.ipv6, row.ipv6),
+            )
+            if on and own is None
+        ]
+        health = Health.WARNING if lacking else Health.OK
+        report.component("masquerade", health, "; ".join(lacking))
+
+    def register_metrics(self, metrics: MetricRegistry) -> None:
+        """Sizes of the tables and what the collector did."""
+        metrics.collect_gauge(
+            "nat_entries", "Entries of the NAT tables at the last scan", ("family",), self._entries
+        )
+        metrics.collect_counter(
+            "nat_removed_total",
+            "Entries that garbage collection removed",
+            (),
+            lambda: [((), float(self.collector.removed if self.collector else 0))],
+        )
+
+    def _entries(self) -> list[tuple[tuple[str, ...], float]]:
+        scanned = self.collector.scanned if self.collector else {}
+        return [((f"ipv{family}",), float(count)) for family, count in scanned.items()]
