@@ -81,12 +81,12 @@ class Source(Protocol):
 
 @define
 class AttachmentTarget:
-    """Attach, replace, detach. ``on_settled`` runs after each full pass without failures."""
+    """Attach, replace, detach. ``on_pass`` runs after each full pass."""
 
     source: Source
     folder: Path
     tcx: bool = True
-    on_settled: Callable[[], None] | None = None
+    on_pass: Callable[[], object] | None = None
     name: str = "attachments"
     _classic: set[Key] = field(factory=set)
     _scanned: bool = False
@@ -117,8 +117,8 @@ class AttachmentTarget:
             "attachments compared",
             extra={"wanted": len(desired), "failed": len(failed), "swept": swept},
         )
-        if not failed and self.on_settled is not None:
-            self.on_settled()
+        if self.on_pass is not None:
+            self.on_pass()
         return failed
 
     def attached(self) -> list[Attached]:

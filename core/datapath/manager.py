@@ -68,7 +68,7 @@ class DatapathManager:
         self._base = registry or DatapathRegistry()
         self.attachments: Table[Key, Attachment] = Table("attachments", Attachment, attachment_key)
         self.composed: dict[str, Composed] = {}
-        self.target = AttachmentTarget(self, self.root / "links", on_settled=self.settle)
+        self.target = AttachmentTarget(self, self.root / "links", on_pass=self.settle)
         self._hook = plugins_hook
         self._pins = PinStore(self.root, cache_dir / "schemas")
         self._compiled: dict[str, CompiledObject] = {}
@@ -153,16 +153,21 @@ class DatapathManager:
         there, for its first full pass removes links that no row wants."""
         return Reconciler("attachments", self.attachments, self.target, full_interval=full_interval)
 
-    def settle(self) -> None:
-        """All programs are replaced: finish migrations, sweep pins of older generations."""
+    def settle(self) -> bool:
+        """When no link runs an old program any more: finish migrations, sweep pins of older
+        generations. Runs after each full pass; ``False`` while old programs are attached."""
         if self._settled or self._generation is None:
-            return
+            return self._settled
+        current = {program.id for program in self.programs.values()}
+        if any(attached.prog_id not in current for attached in self.target.attached()):
+            return False
         late = self._pins.catch_up()
         self._pins.finish()
         removed = self._pins.sweep(self._maps)
         gen.sweep(self.root / "generations", self._generation.number)
         self._settled = True
         log.info("datapath settled", extra={"copied": late, "removed_maps": removed})
+        return True
 
     # -- what others ask ---------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import ctypes
 import os
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -231,6 +232,83 @@ def test_classic_filters_of_an_older_agent_are_swept(make: Make, veth: tuple[int
     make(**{"enable-tcx": False}).target.resync(rows((veth[0], "tc-ingress")))
     make().target.resync({})
     assert tc.current(veth[0], tc.INGRESS) is None
+
+
+def test_device_that_came_back_gets_its_program_again(make: Make, veth: tuple[int, int]) -> None:
+    """A new device with the index of an old one is not taken for it."""
+    manager = make()
+    wanted = rows((veth[0], "tc-ingress"))
+    manager.target.resync(wanted)
+    subprocess.run(["ip", "link", "del", "axot0"], check=True)
+    assert set(manager.target.resync(wanted)) == {(veth[0], "tc-ingress")}
+    add = f"ip link add axot0 index {veth[0]} type veth peer name axot1"
+    for command in (add, "ip link set axot0 up", "ip link set axot1 up"):
+        subprocess.run(command.split(), check=True)
+    assert manager.target.resync(wanted) == {}
+    send(2)
+    assert counted(manager) == 2
+
+
+def test_a_device_that_never_comes_does_not_keep_the_old_generation(
+    make: Make, veth: tuple[int, int]
+) -> None:
+    """Old pins are swept when no link runs an old program, whatever rows fail."""
+    make().target.resync(rows((veth[0], "tc-ingress")))
+    second = make()
+    assert set(second.target.resync(rows((veth[0], "tc-ingress"), (99999, "tc-ingress")))) == {
+        (99999, "tc-ingress")
+    }
+    assert [p.name for p in (second.root / "generations").iterdir()] == ["2"]
+
+
+def test_old_generation_stays_while_one_of_its_programs_is_attached(
+    make: Make, veth: tuple[int, int]
+) -> None:
+    """Its prog arrays must not be emptied under it."""
+    make().target.resync(rows((veth[0], "tc-ingress"), (veth[1], "tc-ingress")))
+    second = make()
+    second.target.apply(rows((veth[0], "tc-ingress")), {})
+    assert not second.settle()
+    assert len(list((second.root / "generations").iterdir())) == 2
+    second.target.apply(rows((veth[1], "tc-ingress")), {})
+    assert second.settle()
+
+
+def test_xdp_and_cgroup_programs_are_adopted(
+    bpf_root: Path, cache_dir: Path, tmp_path: Path, veth: tuple[int, int]
+) -> None:
+    """The other kinds of hook are attached, swapped by the next start, and swept."""
+    cgroup = Path("/sys/fs/cgroup/unified") / bpf_root.name
+    if not cgroup.parent.is_dir():
+        cgroup = Path("/sys/fs/cgroup") / bpf_root.name
+    cgroup.mkdir()
+    (tmp_path / "fast.bpf.c").write_text("int fast(struct xdp_md *xdp) { return XDP_PASS; }\n")
+    (tmp_path / "connect.bpf.c").write_text(
+        "int connect4(struct bpf_sock_addr *sa) { return 1; }\n"
+    )
+    wanted = {
+        row.key: row
+        for row in (
+            Attachment(veth[0], "axot0", "xdp", "fast"),
+            Attachment(0, "", "cgroup:inet4_connect", "connect4", str(cgroup)),
+        )
+    }
+    try:
+        for _ in range(2):
+            registry = DatapathRegistry(include_dirs=[])
+            registry.program("fast", tmp_path / "fast.bpf.c", "xdp")
+            registry.program("connect4", tmp_path / "connect.bpf.c", "cgroup_inet4_connect")
+            manager = DatapathManager({}, None, bpf_root, cache_dir, registry=registry)
+            manager.prepare()
+            manager.load()
+            assert manager.target.resync(wanted) == {}
+            ids = {a.prog_id for a in manager.target.attached()}
+            assert ids == {p.id for p in manager.programs.values()}
+            manager.close()
+        manager.target.resync({})
+        assert manager.target.attached() == []
+    finally:
+        cgroup.rmdir()
 
 
 def test_second_agent_is_noticed(make: Make, veth: tuple[int, int]) -> None:
