@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from axoneme.core.text import clean
 
 Described = Mapping[str, Any]
+
+ICMP: Final = (1, 58)
 
 
 def line(event: Described, *, numeric: bool = False) -> tuple[str, str | None]:
@@ -99,12 +101,14 @@ def _flow(event: Described, numeric: bool) -> str:
     source, destination = event["source"], event["destination"]
     if not source["address"]:
         return f"{event['summary']}, {event['length']} bytes"
-    return f"{_side(source, numeric)} -> {_side(destination, numeric)} {event['summary']}"
+    ports = event["protocol"] not in ICMP  # there they hold the identifier
+    sides = [_side(x, numeric, ports=ports) for x in (source, destination)]
+    return f"{sides[0]} -> {sides[1]} {event['summary']}"
 
 
-def _side(side: Described, numeric: bool) -> str:
+def _side(side: Described, numeric: bool, *, ports: bool) -> str:
     address = side["address"]
-    port = f":{side['port']}" if side["port"] else ""
+    port = f":{side['port']}" if side["port"] and ports else ""
     if numeric or not side["name"]:
         return f"[{address}]{port}" if port and ":" in address else f"{address}{port}"
     return f"{side['name']}{port} ({address})"
