@@ -28,7 +28,16 @@ FILES = click.option(
     type=click.Path(path_type=Path),
     help="Manifest file or folder; may be repeated.",
 )
-COMMAND = click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+
+
+def _after_dashes(_: object, __: object, words: tuple[str, ...]) -> tuple[str, ...]:
+    """``-- CMD``: click leaves the dashes in when the words before them are not options."""
+    return words[1:] if words[:1] == ("--",) else words
+
+
+COMMAND = click.argument(
+    "command", nargs=-1, required=True, type=click.UNPROCESSED, callback=_after_dashes
+)
 RAW = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
