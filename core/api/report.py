@@ -94,7 +94,7 @@ def _reconcilers(agent: Agent, report: StatusReport) -> None:
 
 def _attachments(agent: Agent, report: StatusReport) -> None:
     if "attachments" in agent.tables:
-        kind = "TCX" if agent.config.flag("enable-tcx") else "Legacy TC"
+        kind = "TCX" if agent.datapath.target.tcx else "Legacy TC"
         report.line("Attach Mode", f"{kind}   {len(agent.tables['attachments'])} programs")
 
 

@@ -19,7 +19,9 @@ from axoneme.core.errors import NotFoundError, NotReadyError
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT_SOCKET: Final = Path("/var/run/axoneme/axoneme.sock")
-LAB: Final = Path("/run/axoneme/lab")
+LABS: Final = Path("/run/axoneme")
+"""``<name>/nodes/<node>/axoneme.sock`` below it, as core.lab.paths lays it out; not imported from
+there, to keep the start short. A test holds the two together."""
 
 
 class AgentHandle:
@@ -58,10 +60,15 @@ class AgentHandle:
         return error
 
 
+def lab_folder() -> Path:
+    """Run-time folder of the lab that this process works on: ``AXONEME_LAB``, or ``lab``."""
+    return LABS / Path(os.environ.get("AXONEME_LAB") or "lab").name
+
+
 def lab_nodes() -> list[str]:
     """Names of the running lab's nodes, for hints and completion."""
     try:
-        return sorted(path.name for path in (LAB / "nodes").iterdir())
+        return sorted(path.name for path in (lab_folder() / "nodes").iterdir())
     except OSError:
         return []
 
@@ -84,7 +91,7 @@ def _lab_agent(node: str) -> AgentHandle:
     if node not in nodes:
         known = f"nodes: {', '.join(nodes)}" if nodes else "start one with axoneme lab up"
         raise NotFoundError(f"the lab has no node {node!r}", hint=known)
-    return AgentHandle(LAB / "nodes" / node / "axoneme.sock", node, chosen=True)
+    return AgentHandle(lab_folder() / "nodes" / node / "axoneme.sock", node, chosen=True)
 
 
 def agent_options(function: F) -> F:

@@ -415,3 +415,15 @@ def test_a_map_is_dumped_and_listed(agent: Any, capsys: pytest.CaptureFixture[st
         ]
         assert run(["map", "get", "nope"]) == 1
         agent.datapath.maps.clear()
+
+
+def test_nodes_are_found_where_the_lab_puts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--node`` looks for the socket at the place that the lab's own paths say."""
+    from axoneme.core.cli import options
+    from axoneme.core.lab.paths import LabPaths
+
+    for name in ("", "axotest"):
+        monkeypatch.setenv("AXONEME_LAB", name)
+        paths = LabPaths.current()
+        monkeypatch.setattr(options, "lab_nodes", lambda: ["node1"])
+        assert options.find_agent("node1").socket == paths.node("node1") / "axoneme.sock"
