@@ -73,14 +73,14 @@ def answer_key(key: NatKey, entry: NatEntry) -> NatKey:
     """The incoming side of an outgoing mapping."""
     kind = type(key)
     addr: Address = entry.addr
-    return kind(key.daddr, addr, key.dport, entry.port, key.proto, Direction.IN)  # type: ignore[arg-type]
+    return kind(key.daddr, addr, key.proto, Direction.IN, key.dport, entry.port)  # type: ignore[arg-type]
 
 
 def origin_key(key: NatKey, entry: NatEntry) -> NatKey:
     """The outgoing side of an incoming mapping."""
     kind = type(key)
     addr: Address = entry.addr
-    return kind(addr, key.saddr, entry.port, key.sport, key.proto, Direction.OUT)  # type: ignore[arg-type]
+    return kind(addr, key.saddr, key.proto, Direction.OUT, entry.port, key.sport)  # type: ignore[arg-type]
 
 
 def expired(table: Mapping[NatKey, NatEntry], now: int) -> list[NatKey]:

@@ -31,10 +31,10 @@ class NatKey4:
 
     saddr: IPv4Address
     daddr: IPv4Address
-    sport: int = network()
-    dport: int = network()
     proto: int
     dir: int
+    sport: int = network()
+    dport: int = network()
 
 
 @frozen
@@ -43,10 +43,10 @@ class NatKey6:
 
     saddr: Address
     daddr: Address
-    sport: int = network()
-    dport: int = network()
     proto: int
     dir: int
+    sport: int = network()
+    dport: int = network()
 
 
 @frozen
@@ -57,10 +57,10 @@ class NatEntry:
     """
 
     addr: Address
-    port: int = network()
     flags: int
     created: int
     expires: int
+    port: int = network()
 
 
 @frozen

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from attrs import evolve
-from scapy.layers.inet import ICMP, IP, TCP, UDP, Ether, IPerror, TCPerror, UDPerror
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror, UDPerror
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6EchoReply,
@@ -22,6 +22,7 @@ from scapy.layers.inet6 import (
     IPv6,
     IPv6ExtHdrFragment,
 )
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
 from axoneme.bpf.registration import PROGRAMS
@@ -228,6 +229,7 @@ def test_echo_is_translated_by_its_identifier(bench: PacketBench, family: str) -
 def quote(family: str, src: str, dst: str, l4: Packet, router: str, to: str, **mtu: int) -> Packet:
     """An ICMP error from ``router`` to ``to`` about a packet from ``src`` to ``dst``."""
     inner = bytes(ip(family, src, dst) / l4 / b"some payload")[14:]
+    error: Any
     if family == "4":
         error = ICMP(type=3, code=4, nexthopmtu=1400) if mtu else ICMP(type=3, code=3)
     else:

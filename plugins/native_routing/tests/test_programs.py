@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from scapy.layers.inet import IP, TCP, UDP, Ether
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from axoneme.bpf.registration import PROGRAMS
@@ -112,7 +113,7 @@ def packet(family: str, dst: str, *, ttl: int = 64, size: int = 0) -> Packet:
         else IPv6(src=POD["6"], dst=dst, hlim=ttl)
     )
     frame = Ether(src="02:00:00:00:01:07", dst="02:00:00:00:02:07") / header
-    made = frame / UDP(sport=1000, dport=2000)
+    made: Packet = frame / UDP(sport=1000, dport=2000)
     return made / (b"x" * max(size - (len(made) - 14), 0))
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from attrs import frozen
-from scapy.layers.inet import IP, TCP, UDP, Ether
+from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import ICMPv6MLReport2, ICMPv6ND_RS, IPv6
+from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from axoneme.bpf.registration import PROGRAMS
@@ -79,7 +80,7 @@ class Sent:
     data: bytes
 
 
-def send(bench: PacketBench, program: str, packet: Packet, **fields: int) -> Sent:
+def send(bench: PacketBench, program: str, packet: Packet, **fields: Any) -> Sent:
     """Run a sending program."""
     fd = bench.loaded.programs[program].fd
     done = testrun.run(fd, bytes(packet), ifindex=LO, **fields)
