@@ -1,5 +1,4 @@
 """The policy plugin: who may talk to whom, by identity."""
-# ruff: noqa: PLC0415  the command line loads this module: what only an agent needs is imported there
 
 from __future__ import annotations
 
