@@ -120,6 +120,7 @@ class FlowEntry:
     flags: int
     tcp_seen: tuple[int, ...]
     proxy_port: int = network()
+    endpoint: tuple[int, ...] = field()
 
 
 @frozen

@@ -27,8 +27,8 @@ struct responder_arp {
 struct responder_nd {
 	__u8 type;
 	__u8 code;
-	__be16 csum;  /* network order */
-	__be32 flags; /* network order */
+	__be16 csum;		/* network order */
+	__be32 flags;		/* network order */
 	struct axo_addr target; /* network order */
 	__u8 opt_type;
 	__u8 opt_len; /* units of 8 bytes */
@@ -89,7 +89,8 @@ static __always_inline int responder_arp_frame(struct __sk_buff *skb, struct axo
 }
 
 /* Writes the advertisement over the solicitation. asker: who asked. */
-static __always_inline int responder_advertise(struct __sk_buff *skb, const struct axo_endpoint *self,
+static __always_inline int responder_advertise(struct __sk_buff *skb,
+					       const struct axo_endpoint *self,
 					       const struct axo_addr *asker,
 					       const struct axo_addr *target)
 {
@@ -142,8 +143,8 @@ static __always_inline int responder_nd_frame(struct __sk_buff *skb, struct axo_
 	if (bpf_skb_load_bytes(skb, AXO_ETH_HLEN + 6, &ip, sizeof(ip)) ||
 	    ip.next != AXO_PROTO_ICMP6 || ip.hop_limit != 255)
 		return AXO_NEXT;
-	if (bpf_skb_load_bytes(skb, RESPONDER_ND_OFF, &nd, sizeof(nd)) ||
-	    nd.type != AXO_ICMP6_NS || nd.code)
+	if (bpf_skb_load_bytes(skb, RESPONDER_ND_OFF, &nd, sizeof(nd)) || nd.type != AXO_ICMP6_NS ||
+	    nd.code)
 		return AXO_NEXT;
 	if (bpf_skb_load_bytes(skb, AXO_ETH_HLEN + 8, &asker, sizeof(asker)) ||
 	    bpf_skb_load_bytes(skb, RESPONDER_ND_OFF + 8, &target, sizeof(target)))

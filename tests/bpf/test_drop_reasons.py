@@ -127,7 +127,7 @@ def test_who_is_unknown_cannot_receive(bench: PacketBench, a: Any, b: Any, versi
 def test_an_endpoint_without_policy_is_not_ready(
     bench: PacketBench, a: Any, b: Any, version: int
 ) -> None:
-    """EP_NOT_READY: until its identity's entries are in place, nothing leaves and nothing enters."""
+    """EP_NOT_READY: until its identity has entries, nothing leaves and nothing enters."""
     bench.endpoint(b.id, b.ifindex, 4711, b.ip4, b.ip6)
     into = bench.run("from_container", a.tcp(version, b), ifindex=a.ifindex)
     out = bench.run("from_container", b.tcp(version, a), ifindex=b.ifindex)
@@ -235,8 +235,12 @@ def test_extension_headers_are_walked_over(bench: PacketBench, a: Any, b: Any) -
     from scapy.layers.inet6 import IPv6ExtHdrHopByHop, IPv6ExtHdrRouting
     from scapy.layers.ipsec import AH
 
-    layers = [IPv6ExtHdrHopByHop(), IPv6ExtHdrRouting(addresses=[]), AH(nh=60, payloadlen=4, icv=b"x" * 12),
-              IPv6ExtHdrDestOpt()]  # fmt: skip
+    layers = [
+        IPv6ExtHdrHopByHop(),
+        IPv6ExtHdrRouting(addresses=[]),
+        AH(nh=60, payloadlen=4, icv=b"x" * 12),
+        IPv6ExtHdrDestOpt(),
+    ]
     sent = _stack(a.frame(6, b), layers) / TCP(sport=5, dport=81, flags="S")
     done = bench.run("from_container", sent, ifindex=a.ifindex)
     assert done.drop == ""

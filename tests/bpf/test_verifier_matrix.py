@@ -109,7 +109,7 @@ def check(registry: DatapathRegistry, unit: str, cache: Path) -> dict[str, int]:
     if chosen is None:
         return {}
     text = compose.compose(registry, chosen).text
-    small = {name: 64 for name in ("axo_ct4", "axo_ct6", "axo_ct_any4", "axo_ct_any6")}
+    small = dict.fromkeys(("axo_ct4", "axo_ct6", "axo_ct_any4", "axo_ct_any6"), 64)
     with load_text(text, kind=chosen.kind, sizes=small, cache_dir=cache, name=unit) as loaded:
         return {p.name: verified_insns(p.fd) for p in loaded.programs.values()}
 

@@ -89,21 +89,22 @@ struct axo_addr {
 struct axo_ctx {
 	struct axo_addr saddr; /* network order */
 	struct axo_addr daddr; /* network order */
-	struct axo_addr node;  /* node of the destination, from the ipcache; 0 if none or not asked */
-	struct axo_addr own6;  /* network order: address of the sender's endpoint, from its device */
-	__be32 own4;	       /* network order: the same, IPv4; 0 if it has none */
-	__be16 sport;	       /* network order; ICMP echo: identifier; 0 if none */
-	__be16 dport;	       /* network order; ICMP echo: identifier; 0 if none */
-	__be16 eth_proto;      /* network order: ETH_P_* */
-	__u16 l4_off;	       /* bytes from the start of the frame to the L4 header */
-	__u8 family;	       /* 4, 6; 0 before the parse or neither */
-	__u8 proto;	       /* IPPROTO_*, behind extension headers */
-	__u8 tcp_flags;	       /* TCP: byte 13 of the header */
-	__u8 icmp_type;	       /* ICMP, ICMPv6 */
-	__u8 icmp_code;	       /* ICMP, ICMPv6 */
-	__u8 ttl;	       /* TTL or hop limit */
-	__u8 pkt;	       /* AXO_PKT_* */
-	__u8 dir;	       /* AXO_DIR_*: of the hook being walked */
+	struct axo_addr
+		node; /* node of the destination, from the ipcache; 0 if none or not asked */
+	struct axo_addr own6; /* network order: address of the sender's endpoint, from its device */
+	__be32 own4;	      /* network order: the same, IPv4; 0 if it has none */
+	__be16 sport;	      /* network order; ICMP echo: identifier; 0 if none */
+	__be16 dport;	      /* network order; ICMP echo: identifier; 0 if none */
+	__be16 eth_proto;     /* network order: ETH_P_* */
+	__u16 l4_off;	      /* bytes from the start of the frame to the L4 header */
+	__u8 family;	      /* 4, 6; 0 before the parse or neither */
+	__u8 proto;	      /* IPPROTO_*, behind extension headers */
+	__u8 tcp_flags;	      /* TCP: byte 13 of the header */
+	__u8 icmp_type;	      /* ICMP, ICMPv6 */
+	__u8 icmp_code;	      /* ICMP, ICMPv6 */
+	__u8 ttl;	      /* TTL or hop limit */
+	__u8 pkt;	      /* AXO_PKT_* */
+	__u8 dir;	      /* AXO_DIR_*: of the hook being walked */
 
 	__u32 src_identity; /* who sends; 0 until known */
 	__u32 dst_identity; /* who receives; 0 until known or needed */
@@ -114,20 +115,20 @@ struct axo_ctx {
 	__be16 proxy_port;  /* network order; by policy: redirect to this port, 0 if none */
 	__u8 ct_state;	    /* AXO_CT_* */
 	__u8 match_type;    /* AXO_MATCH_* of the entry that decided */
-	__u8 ct_dir;	    /* 0: the sender is the first address of the conntrack key, 1: the second */
-	__u8 ct_next;	    /* AXO_CT_NEXT_*: what conntrack already knows about the next hook */
-	__u8 check;	    /* policy must be asked about this packet (new, or policy has changed) */
-	__u8 report;	    /* conntrack asks for a trace event (aggregation has let it through) */
-	__u8 counted;	    /* conntrack has counted the packet */
-	__u8 node_known;    /* AXO_NODE_*: node and dst_identity are resolved (route.h) */
-	__u8 obs_point;	    /* AXO_TRACE_*: where the packet came in */
-	__u8 own_flags;	    /* AXO_EP_* of the sender's endpoint, low byte */
-	__u8 verdict;	    /* AXO_VERDICT_* of the last policy consulted */
-	__u8 ct_absent;	    /* conntrack has looked and has no entry for the flow */
-	__u8 ct_fresh;	    /* this packet has made the flow's entry */
+	__u8 ct_dir;  /* 0: the sender is the first address of the conntrack key, 1: the second */
+	__u8 ct_next; /* AXO_CT_NEXT_*: what conntrack already knows about the next hook */
+	__u8 check;   /* policy must be asked about this packet (new, or policy has changed) */
+	__u8 report;  /* conntrack asks for a trace event (aggregation has let it through) */
+	__u8 counted; /* conntrack has counted the packet */
+	__u8 node_known; /* AXO_NODE_*: node and dst_identity are resolved (route.h) */
+	__u8 obs_point;	 /* AXO_TRACE_*: where the packet came in */
+	__u8 own_flags;	 /* AXO_EP_* of the sender's endpoint, low byte */
+	__u8 verdict;	 /* AXO_VERDICT_* of the last policy consulted */
+	__u8 ct_absent;	 /* conntrack has looked and has no entry for the flow */
+	__u8 ct_fresh;	 /* this packet has made the flow's entry */
 	__u8 pad;
-	__u32 path_mtu;	    /* bytes of L3 packet that fit towards the destination; 0: unknown */
-	__u32 note[8];	    /* free for stages to hand facts to later stages of the same plugin */
+	__u32 path_mtu; /* bytes of L3 packet that fit towards the destination; 0: unknown */
+	__u32 note[8];	/* free for stages to hand facts to later stages of the same plugin */
 };
 
 static __always_inline void axo_addr_set4(struct axo_addr *a, __be32 v4)

@@ -5,7 +5,7 @@
  *
  * Waking the reader costs far more than writing a record, so a record wakes it only when this CPU
  * has not done so for AXO_EVENT_WAKE_NS: the first event after a pause is seen at once, a storm is
- * read in batches. The reader also looks every 50 ms or so, for the tail of a storm.
+ * read in batches. A reader that was woken looks again after a few ms, for the tail of a storm.
  */
 #ifndef AXO_EVENTS_H
 #define AXO_EVENTS_H
@@ -33,8 +33,8 @@
 #define AXO_EVENT_RATE_DEFAULT 10000	    /* per second and CPU */
 
 /* Types, as Cilium's monitor numbers them; 200..255 are plugins'. */
-#define AXO_EVENT_TYPES           \
-	AXO_EVENT(1, DROP, "drop") \
+#define AXO_EVENT_TYPES              \
+	AXO_EVENT(1, DROP, "drop")   \
 	AXO_EVENT(4, TRACE, "trace") \
 	AXO_EVENT(5, VERDICT, "policy-verdict")
 
@@ -45,20 +45,20 @@ enum axo_event_type {
 };
 
 /* Where a traced packet is, as Cilium numbers it. */
-#define AXO_TRACE_POINTS                               \
-	AXO_TRACE(0, TO_ENDPOINT, "to-endpoint")       \
-	AXO_TRACE(1, TO_PROXY, "to-proxy")             \
-	AXO_TRACE(2, TO_HOST, "to-host")               \
-	AXO_TRACE(3, TO_STACK, "to-stack")             \
-	AXO_TRACE(4, TO_OVERLAY, "to-overlay")         \
-	AXO_TRACE(5, FROM_ENDPOINT, "from-endpoint")   \
-	AXO_TRACE(6, FROM_PROXY, "from-proxy")         \
-	AXO_TRACE(7, FROM_HOST, "from-host")           \
-	AXO_TRACE(8, FROM_STACK, "from-stack")         \
-	AXO_TRACE(9, FROM_OVERLAY, "from-overlay")     \
-	AXO_TRACE(10, FROM_NETWORK, "from-network")    \
-	AXO_TRACE(11, TO_NETWORK, "to-network")        \
-	AXO_TRACE(12, FROM_CRYPTO, "from-crypto")      \
+#define AXO_TRACE_POINTS                             \
+	AXO_TRACE(0, TO_ENDPOINT, "to-endpoint")     \
+	AXO_TRACE(1, TO_PROXY, "to-proxy")           \
+	AXO_TRACE(2, TO_HOST, "to-host")             \
+	AXO_TRACE(3, TO_STACK, "to-stack")           \
+	AXO_TRACE(4, TO_OVERLAY, "to-overlay")       \
+	AXO_TRACE(5, FROM_ENDPOINT, "from-endpoint") \
+	AXO_TRACE(6, FROM_PROXY, "from-proxy")       \
+	AXO_TRACE(7, FROM_HOST, "from-host")         \
+	AXO_TRACE(8, FROM_STACK, "from-stack")       \
+	AXO_TRACE(9, FROM_OVERLAY, "from-overlay")   \
+	AXO_TRACE(10, FROM_NETWORK, "from-network")  \
+	AXO_TRACE(11, TO_NETWORK, "to-network")      \
+	AXO_TRACE(12, FROM_CRYPTO, "from-crypto")    \
 	AXO_TRACE(13, TO_CRYPTO, "to-crypto")
 
 enum axo_trace_point {
@@ -68,13 +68,13 @@ enum axo_trace_point {
 };
 
 /* What kind of policy entry decided, as Cilium numbers it. */
-#define AXO_MATCHES                                \
-	AXO_MATCH(0, NONE, "none")                 \
-	AXO_MATCH(1, L3_ONLY, "L3-Only")           \
-	AXO_MATCH(2, L3_L4, "L3-L4")               \
-	AXO_MATCH(3, L4_ONLY, "L4-Only")           \
-	AXO_MATCH(4, ALL, "all")                   \
-	AXO_MATCH(5, L3_PROTO, "L3-Proto")         \
+#define AXO_MATCHES                        \
+	AXO_MATCH(0, NONE, "none")         \
+	AXO_MATCH(1, L3_ONLY, "L3-Only")   \
+	AXO_MATCH(2, L3_L4, "L3-L4")       \
+	AXO_MATCH(3, L4_ONLY, "L4-Only")   \
+	AXO_MATCH(4, ALL, "all")           \
+	AXO_MATCH(5, L3_PROTO, "L3-Proto") \
 	AXO_MATCH(6, PROTO_ONLY, "Proto-Only")
 
 enum axo_match_type {
@@ -84,27 +84,27 @@ enum axo_match_type {
 };
 
 struct axo_event {
-	__u8 type;	       /* enum axo_event_type, or 200 and up */
-	__u8 reason;	       /* drop, verdict: AXO_DROP_*, 0 allowed; trace: enum axo_trace_point */
-	__u8 dir;	       /* AXO_DIR_* */
-	__u8 family;	       /* 4, 6; 0 = not IP */
-	__u16 ep_id;	       /* subject endpoint, 0 if none */
-	__be16 sport;	       /* network order */
-	__be16 dport;	       /* network order */
-	__u8 proto;	       /* IPPROTO_* */
-	__u8 tcp_flags;	       /* TCP flags; ICMP, ICMPv6: type */
-	__u8 icmp_code;	       /* ICMP, ICMPv6 */
-	__u8 verdict;	       /* verdict: AXO_VERDICT_* */
-	__u8 match_type;       /* verdict: enum axo_match_type */
-	__u8 ct_state;	       /* AXO_CT_* */
+	__u8 type;	 /* enum axo_event_type, or 200 and up */
+	__u8 reason;	 /* drop, verdict: AXO_DROP_*, 0 allowed; trace: enum axo_trace_point */
+	__u8 dir;	 /* AXO_DIR_* */
+	__u8 family;	 /* 4, 6; 0 = not IP */
+	__u16 ep_id;	 /* subject endpoint, 0 if none */
+	__be16 sport;	 /* network order */
+	__be16 dport;	 /* network order */
+	__u8 proto;	 /* IPPROTO_* */
+	__u8 tcp_flags;	 /* TCP flags; ICMP, ICMPv6: type */
+	__u8 icmp_code;	 /* ICMP, ICMPv6 */
+	__u8 verdict;	 /* verdict: AXO_VERDICT_* */
+	__u8 match_type; /* verdict: enum axo_match_type */
+	__u8 ct_state;	 /* AXO_CT_* */
 	__u32 src_identity;
 	__u32 dst_identity;
-	__u32 ifindex;	       /* drop, verdict: where the packet was; trace: where it goes, 0 unknown */
-	__u32 len;	       /* bytes of the frame */
-	__u32 cookie;	       /* policy entry that decided, 0 if none did */
-	__u16 src_id;	       /* endpoint id of a local sender */
-	__u16 dst_id;	       /* endpoint id of a local receiver */
-	__u64 ktime_ns;	       /* CLOCK_MONOTONIC */
+	__u32 ifindex;	/* drop, verdict: where the packet was; trace: where it goes, 0 unknown */
+	__u32 len;	/* bytes of the frame */
+	__u32 cookie;	/* policy entry that decided, 0 if none did */
+	__u16 src_id;	/* endpoint id of a local sender */
+	__u16 dst_id;	/* endpoint id of a local receiver */
+	__u64 ktime_ns; /* CLOCK_MONOTONIC */
 	struct axo_addr saddr; /* network order */
 	struct axo_addr daddr; /* network order */
 };
@@ -200,7 +200,7 @@ static __always_inline void axo_event_send(struct __sk_buff *skb, const struct a
 		event->ifindex = ifindex;
 	if (now - budget->woken > AXO_EVENT_WAKE_NS) {
 		budget->woken = now;
-		flags = 0;
+		flags = BPF_RB_FORCE_WAKEUP;
 	}
 	axo_events.ringbuf_submit(event, flags);
 }

@@ -93,7 +93,7 @@ struct axo_ipv6 {
 /* First 8 bytes of any IPv6 extension header; each is at least that long. */
 struct axo_ipv6_ext {
 	__u8 next;
-	__u8 len;	 /* units of 8 bytes beyond the first 8; AH: of 4 bytes beyond the first 8 */
+	__u8 len; /* units of 8 bytes beyond the first 8; AH: of 4 bytes beyond the first 8 */
 	__be16 frag_off; /* fragment header, network order: offset in 8 bytes << 3 | M */
 	__be32 frag_id;	 /* fragment header, network order */
 };
@@ -126,14 +126,14 @@ struct axo_icmp {
 	__be16 seq;  /* network order: echo; IPv4 too big: the MTU */
 };
 
-#define AXO_ICMP4_ECHO_REPLY   0
-#define AXO_ICMP4_UNREACHABLE  3
-#define AXO_ICMP4_FRAG_NEEDED  4 /* code of 3 */
-#define AXO_ICMP4_QUENCH       4
-#define AXO_ICMP4_REDIRECT     5
-#define AXO_ICMP4_ECHO	       8
-#define AXO_ICMP4_TIME_EXCEED  11
-#define AXO_ICMP4_PARAM	       12
+#define AXO_ICMP4_ECHO_REPLY  0
+#define AXO_ICMP4_UNREACHABLE 3
+#define AXO_ICMP4_FRAG_NEEDED 4 /* code of 3 */
+#define AXO_ICMP4_QUENCH      4
+#define AXO_ICMP4_REDIRECT    5
+#define AXO_ICMP4_ECHO	      8
+#define AXO_ICMP4_TIME_EXCEED 11
+#define AXO_ICMP4_PARAM	      12
 
 #define AXO_ICMP6_UNREACHABLE 1
 #define AXO_ICMP6_TOO_BIG     2

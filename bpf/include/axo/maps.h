@@ -43,7 +43,7 @@ struct axo_ep_if {
 
 /* Longest prefix: who and where an address is. IPv4 /n has prefixlen 96 + n. */
 struct axo_ipcache_key {
-	__u32 prefixlen; /* host order, bits of ip */
+	__u32 prefixlen;    /* host order, bits of ip */
 	struct axo_addr ip; /* network order */
 };
 
