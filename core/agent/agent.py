@@ -27,8 +27,9 @@ from axoneme.core.config import Config
 from axoneme.core.conntrack.gc import ConntrackCollector
 from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import EndpointLinks
-from axoneme.core.endpoints.manager import Address, EndpointManager, NodeFacts
+from axoneme.core.endpoints.manager import EndpointManager
 from axoneme.core.endpoints.objects import PolicyStatus
+from axoneme.core.endpoints.parts import Address, EndpointParts, NodeFacts
 from axoneme.core.endpoints.pods import pod_tables
 from axoneme.core.endpoints.podsource import EndpointRefresher, PodDirectory
 from axoneme.core.endpoints.policy import PolicyGate
@@ -161,14 +162,16 @@ class Agent:
             lambda: self.services.find(PolicyGate),  # type: ignore[type-abstract]
         )
         self.endpoints = EndpointManager(
-            table,
-            identities=self.identities,
-            realizer=self.realizer,
-            links=EndpointLinks(self.netlink),
-            files=EndpointFiles(self.state_dir / "endpoints"),
-            hooks=hooks,
-            pods=directory,
-            node=NodeFacts(self.ipv4, self.ipv6, self.device_mtu, lambda: self.gateways),
+            EndpointParts(
+                table,
+                identities=self.identities,
+                realizer=self.realizer,
+                links=EndpointLinks(self.netlink),
+                files=EndpointFiles(self.state_dir / "endpoints"),
+                hooks=hooks,
+                pods=directory,
+                node=NodeFacts(self.ipv4, self.ipv6, self.device_mtu, lambda: self.gateways),
+            )
         )
         grace = config.seconds("identity-change-grace-period")
         self.refresher = EndpointRefresher(directory, self.endpoints, grace=grace)
@@ -195,6 +198,7 @@ class Agent:
         self.plugins.call("axoneme_register_api", api=self.api, agent=self)
         self.plugins.call("axoneme_register_events", events=self.events.registry)
         core_metrics.register(self.metrics, self)
+        self.events.register_metrics(self.metrics)
         self.plugins.call("axoneme_register_metrics", metrics=self.metrics, agent=self)
 
     # What parts ask of each other

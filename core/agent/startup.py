@@ -51,7 +51,6 @@ class Startup:
         await self._step("learning its addresses", self._join())
         await self._step("preparing the packet path", self._prepare())
         await self._step("restoring endpoints", agent.endpoints.restore())
-        agent.maps_ready.set()
         await self._step("programming maps", self._program())
         await self._step("waiting for policy", self._await_policy())
         await self._step("attaching programs", self._attach())
@@ -100,6 +99,8 @@ class Startup:
         for name, message in (await agent.network.resync()).items():
             log.error("network item failed", extra={"object": name, "error": message})
         await self._refresh_facts()
+        # Only now: a reconciler that starts with an empty table would sweep what is pinned.
+        agent.maps_ready.set()
         found = packet_path.core_reconcilers(agent, agent.runtime)  # type: ignore[arg-type]
         agent.reconcilers.update(found)
         for name, reconciler in found.items():
@@ -181,7 +182,8 @@ class Startup:
 
     def _open_events(self) -> None:
         agent = self.agent
-        agent.events.open(agent.datapath, [self._hand_out])
+        listeners = list(agent.plugins.each("axoneme_handle_events"))
+        agent.events.open(agent.datapath, [self._hand_out] if listeners else [])
         agent.events.start()
 
     def _hand_out(self, events: list[Event]) -> None:

@@ -76,23 +76,19 @@ class Realizer:
         """Wait until the rows and the identity's policy are in force; the policy's revision."""
         try:
             async with asyncio.timeout(self.timeout):
-                revision, failures = await asyncio.gather(
-                    self.policy(endpoint.identity), self._applied()
-                )
+                results = await asyncio.gather(self.policy(endpoint.identity), self._applied())
         except TimeoutError:
             raise DatapathError(
                 f"endpoint {endpoint.name}: not programmed within {self.timeout:.0f} s"
             ) from None
-        self._raise_for(endpoint, failures)
+        self._raise_for(endpoint, results[1])
+        revision: int = results[0]
         return revision
 
     async def policy(self, identity: int) -> int:
         """Wait for the policy of an identity; 0 without a policy plugin."""
         gate = self.gate()
-        if gate is None:
-            return 0
-        revision: int = await gate.wait_for(identity)
-        return revision
+        return await gate.wait_for(identity) if gate is not None else 0
 
     async def _applied(self) -> list[Mapping[Any, str]]:
         return list(await asyncio.gather(*(r.sync() for r in self.reconcilers)))

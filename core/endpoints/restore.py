@@ -1,0 +1,112 @@
+"""Taking over the endpoints that a predecessor left."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from attrs import evolve
+
+from axoneme.core.endpoints.files import SavedEndpoint
+from axoneme.core.endpoints.parts import EndpointParts, holder_of
+from axoneme.core.errors import AxonemeError, NotFoundError, RetryableError
+from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, EndpointState
+from axoneme.core.reconcile.reconciler import backoff
+
+log = logging.getLogger(__name__)
+
+
+class EndpointRestorer:
+    """Runs once, before CNI is served."""
+
+    def __init__(self, parts: EndpointParts) -> None:
+        self._parts = parts
+
+    async def restore(self) -> int:
+        """Take over what the predecessor left: rows now, readiness in :meth:`finish`.
+
+        Endpoints whose interface is gone are dropped; interfaces of ours that no endpoint owns
+        are removed. Identities keep their numbers, so pinned policy stays in force meanwhile.
+        """
+        await self._parts.blocking(self._parts.files.prepare)
+        for saved in await self._parts.blocking(self._parts.files.load):
+            try:
+                await self._restore(saved)
+            except AxonemeError as error:
+                log.error(
+                    "endpoint not restored",
+                    extra={"endpoint": saved.endpoint.name, "error": str(error)},
+                )
+                await self._parts.blocking(self._parts.links.remove, saved.endpoint.ifname)
+                await self._parts.blocking(self._parts.files.delete, saved.endpoint.id)
+                self._parts.ids.release(saved.endpoint.id)
+        keep = [e.ifname for e in self._parts.table.rows()]
+        for name in await self._parts.blocking(self._parts.links.sweep, keep):
+            log.info("half-made link removed", extra={"link": name})
+        return len(self._parts.table)
+
+    async def finish(self) -> None:
+        """Wait until the restored endpoints are programmed, and call them ready."""
+        for endpoint in self._parts.table.rows():
+            if endpoint.state != EndpointState.RESTORING:
+                continue
+            try:
+                revision = await self._parts.realizer.settle(endpoint)
+            except AxonemeError as error:
+                self._parts.note(endpoint.id, state=EndpointState.NOT_READY, message=str(error))
+                log.error(
+                    "endpoint not ready", extra={"endpoint": endpoint.id, "error": str(error)}
+                )
+                continue
+            self._parts.note(endpoint.id, state=EndpointState.READY, policy_revision=revision)
+            self._parts.hooks.changed(self._parts.get(endpoint.id))
+
+    async def _restore(self, saved: SavedEndpoint) -> None:
+        endpoint = saved.endpoint
+        index = await self._parts.blocking(self._parts.links.find, endpoint)
+        if not index:
+            log.info("endpoint gone meanwhile", extra={"endpoint": endpoint.name})
+            await self._parts.blocking(self._parts.files.delete, endpoint.id)
+            return
+        self._parts.ids.claim(endpoint.id)
+        self._claim_addresses(saved)
+        identity = await self._identity(endpoint)
+        restored = evolve(endpoint, ifindex=index, identity=identity)
+        self._parts.table.upsert(restored)
+        self._parts.realizer.write(restored)
+
+    def _claim_addresses(self, saved: SavedEndpoint) -> None:
+        endpoint = saved.endpoint
+        if saved.addresses_given:
+            self._parts.given.add(endpoint.id)
+            return
+        pair = AddressPair(endpoint.ipv4, endpoint.ipv6)
+        request = AddressRequest(
+            holder_of(endpoint), pair.ipv4 is not None, pair.ipv6 is not None, wanted=pair
+        )
+        try:
+            self._parts.hooks.allocate(request)
+        except NotFoundError as error:  # the pool is another one now: the pod keeps its address
+            log.warning(
+                "address is outside of the pool, kept until the pod goes",
+                extra={"endpoint": endpoint.id, "error": str(error)},
+            )
+            self._parts.given.add(endpoint.id)
+
+    async def _identity(self, endpoint: Endpoint) -> int:
+        """The number of the endpoint's labels; a store that fails is asked again."""
+        failures = 0
+        while True:
+            try:
+                identity = await self._parts.identities.allocate(endpoint.labels)
+                break
+            except RetryableError as error:
+                failures += 1
+                log.warning("identity not confirmed", extra={"error": str(error)})
+                await asyncio.sleep(backoff(failures))
+        if identity != endpoint.identity:
+            log.warning(
+                "identity changed while the agent was away",
+                extra={"endpoint": endpoint.id, "old": endpoint.identity, "new": identity},
+            )
+        return identity
