@@ -31,7 +31,7 @@ from axoneme.plugins.policy.engine import Delta, PolicyEngine
 from axoneme.plugins.policy.prefixes import prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.sources import Outcome, PolicySources
-from axoneme.plugins.policy.tables import PolicyTables, SelectorRow, SubjectPolicy
+from axoneme.plugins.policy.tables import InForce, PolicyTables, SelectorRow, SubjectPolicy
 from axoneme.plugins.policy.terms import rule_prefixes
 from axoneme.plugins.policy.texts import peer_text, rule_row
 
@@ -156,7 +156,10 @@ class PolicyManager:
                 self.cidrs.acquire(wanted - held)
         except AxonemeError as error:  # no identity left: the rules in force stay
             log.warning("policy not applied", extra={"object": str(key), "error": str(error)})
-            self.tables.policies.upsert(evolve(row, valid=False, message=str(error)))
+            force = InForce.LAST_GOOD if key in self._prefixes else InForce.NONE
+            self.tables.policies.upsert(
+                evolve(row, valid=False, in_force=force, message=str(error))
+            )
             self.changes[key.kind, operation, "fail"] += 1
             return
         self._sync_identities()

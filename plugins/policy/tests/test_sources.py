@@ -1,0 +1,145 @@
+"""Objects that go bad: what stays in force, also across a restart; the condition ``Valid``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from axoneme.core.errors import InvalidObjectError
+from axoneme.plugins.policy.decode.kinds import decode_object
+from axoneme.plugins.policy.lastgood import LastGood
+from axoneme.plugins.policy.sources import PolicySources
+from axoneme.plugins.policy.tables import InForce
+from axoneme.plugins.policy.tests.world import as_object
+from axoneme.plugins.policy.validator import PolicyValidator
+
+
+def policy(*items: dict[str, Any], status: Any = None, **spec: Any) -> Any:
+    body = {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNetworkPolicy",
+        "metadata": {"name": "p", "namespace": "red"},
+        "spec": {"endpointSelector": {}, "ingress": list(items), **spec},
+    }
+    return as_object({**body, **({"status": status} if status else {})})
+
+
+GOOD = policy({"fromEndpoints": [{}]})
+WRONG = policy({"toPorts": [{"ports": [{"port": "70000"}]}]})
+AHEAD = policy({"toPorts": [{"ports": [{"port": "80"}], "rules": {"http": [{}]}}]})
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> PolicySources:
+    return made(tmp_path)
+
+
+def made(folder: Path) -> PolicySources:
+    return PolicySources(lambda obj: decode_object(obj) or [], LastGood(folder / "policies"))
+
+
+@pytest.mark.parametrize("bad", [WRONG, AHEAD])
+def test_the_last_good_rules_stay(sources: PolicySources, bad: Any) -> None:
+    """An edit that is refused changes nothing but the row, which names the field."""
+    good = sources.put(GOOD)
+    assert (good.row.valid, good.row.in_force) == (True, InForce.CURRENT)
+    refused = sources.put(bad)
+    assert refused.rules == good.rules
+    assert (refused.row.valid, refused.row.in_force) == (False, InForce.LAST_GOOD)
+    assert "spec.ingress[0].toPorts[0]" in refused.row.message
+    assert sources.refuse(GOOD.key, "not YAML").rules == good.rules
+    assert sources.put(GOOD).row.valid
+
+
+@pytest.mark.parametrize("bad", [WRONG, AHEAD])
+def test_a_restart_does_not_forget_them(tmp_path: Path, bad: Any) -> None:
+    """A new agent that meets the bad version first still finds the good one."""
+    good = made(tmp_path).put(GOOD)
+    again = made(tmp_path).put(bad)
+    assert again.rules == good.rules
+    assert again.row.in_force == InForce.LAST_GOOD
+
+
+def test_never_good_and_wrong_has_no_rules(sources: PolicySources) -> None:
+    """As if admission had refused it: the state of before stays."""
+    outcome = sources.put(WRONG)
+    assert (list(outcome.rules or ()), outcome.row.in_force) == ([], InForce.NONE)
+
+
+def test_never_good_and_unenforceable_locks(sources: PolicySources) -> None:
+    """Its subjects are default-deny where it has rules, with no allow: never a silent allow."""
+    outcome = sources.put(AHEAD)
+    assert outcome.row.in_force == InForce.LOCKED
+    [rule] = outcome.rules or ()
+    assert (rule.selectors, rule.default_deny, rule.direction.value) == ((), True, "ingress")
+
+
+def test_a_decoder_that_breaks_is_one_bad_object(tmp_path: Path) -> None:
+    """An error nobody thought of refuses that object and is not raised (CVE-2023-41332)."""
+
+    def decode(obj: Any) -> Any:
+        raise RuntimeError("surprise")
+
+    outcome = PolicySources(decode, LastGood(tmp_path)).put(GOOD)
+    assert not outcome.row.valid and "surprise" in outcome.row.message
+
+
+def test_deleted_objects_leave_no_file(tmp_path: Path) -> None:
+    """Also those that were deleted while the agent was away."""
+    first = made(tmp_path)
+    first.put(GOOD)
+    assert len(list((tmp_path / "policies").iterdir())) == 1
+    second = made(tmp_path)
+    second.synced()
+    assert list((tmp_path / "policies").iterdir()) == []
+    first.put(GOOD)
+    first.remove(GOOD.key)
+    assert made(tmp_path).put(WRONG).row.in_force == InForce.NONE
+
+
+def test_a_damaged_file_is_no_last_good(tmp_path: Path) -> None:
+    """Half a file is reported and ignored."""
+    made(tmp_path).put(GOOD)
+    [file] = (tmp_path / "policies").iterdir()
+    file.write_text(file.read_text()[:20])
+    assert made(tmp_path).put(WRONG).row.in_force == InForce.NONE
+
+
+def condition(obj: Any) -> Any:
+    validator = PolicyValidator(None, lambda o: decode_object(o) or [])  # type: ignore[arg-type]
+    return validator.status(obj)
+
+
+def test_the_condition_says_what_is_wrong() -> None:
+    """Type ``Valid``, with the path of the field; other conditions stay."""
+    other = {"type": "Other", "status": "True"}
+    status = condition(policy(*WRONG.spec["ingress"], status={"conditions": [other], "x": 1}))
+    assert status["x"] == 1
+    kept, new = status["conditions"]
+    assert kept == other
+    assert (new["type"], new["status"], new["reason"]) == ("Valid", "False", "Invalid")
+    assert "spec.ingress[0].toPorts[0].ports[0].port" in new["message"]
+    assert condition(AHEAD)["conditions"][0]["reason"] == "Unenforceable"
+    assert condition(GOOD)["conditions"][0]["status"] == "True"
+
+
+def test_a_condition_that_is_right_is_not_written_again() -> None:
+    """The write of the condition does not come back as work for ever."""
+    for obj in (GOOD, WRONG):
+        status = condition(obj)
+        assert condition(policy(*obj.spec["ingress"], status=status)) is None
+
+
+def test_a_valid_network_policy_gets_no_status() -> None:
+    """Kubernetes gives NetworkPolicy no status: only what is wrong is said."""
+    body = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "p", "namespace": "red"},
+        "spec": {"podSelector": {}},
+    }
+    assert condition(as_object(body)) is None
+    with pytest.raises(InvalidObjectError):
+        decode_object(as_object({**body, "spec": {"podSelector": {}, "ingres": []}}))
