@@ -17,7 +17,9 @@ from typing import Final
 
 from attrs import frozen
 
+from axoneme.core.datapath import batches
 from axoneme.core.datapath import syscalls as sc
+from axoneme.core.datapath.batches import BATCH, UNSUPPORTED
 from axoneme.core.datapath.objects import (
     MAP_TYPE_NAMES,
     MAP_TYPES,
@@ -28,11 +30,7 @@ from axoneme.core.datapath.objects import (
 from axoneme.core.errors import DatapathError, ExhaustedError, NotFoundError
 
 ANY, NOEXIST, EXIST = sc.ANY, sc.NOEXIST, sc.EXIST
-BATCH: Final = 16384
-"""Entries for each batched system call."""
 _INFO_SIZE: Final = 88
-_NO_BATCH: Final = frozenset({errno.EINVAL, errno.ENOTSUPP if hasattr(errno, "ENOTSUPP") else 524,
-                              errno.EOPNOTSUPP, 524})  # fmt: skip
 
 
 def possible_cpus() -> int:
@@ -255,9 +253,11 @@ class BpfMap:
         """All entries, in batches. Entries that change meanwhile may be missed or seen twice."""
         if self._batch:
             try:
-                yield from self._items_batched()
+                yield from batches.entries(
+                    self.fd, self.info.key_size, self.value_bytes, self.info.max_entries
+                )
             except OSError as exc:
-                if exc.errno not in _NO_BATCH:
+                if exc.errno not in UNSUPPORTED:
                     raise self._error("dump", exc) from exc
                 self._batch = False
             else:
@@ -266,136 +266,53 @@ class BpfMap:
             if (value := self.lookup(key)) is not None:
                 yield key, value
 
-    def _items_batched(self) -> Iterator[tuple[bytes, bytes]]:
-        key_size, value_size = self.info.key_size, self.value_bytes
-        size = min(BATCH, max(self.info.max_entries, 1))
-        token = ctypes.create_string_buffer(max(key_size, 16))
-        started = False
-        while True:
-            keys = ctypes.create_string_buffer(key_size * size)
-            values = ctypes.create_string_buffer(value_size * size)
-            count, more = self._lookup_batch(token, started, keys, values, size)
-            if count < 0:  # a bucket of the hash holds more than the batch
-                size *= 4
-                continue
-            raw_keys, raw_values = keys.raw, values.raw
-            for i in range(count):
-                yield (
-                    raw_keys[i * key_size : (i + 1) * key_size],
-                    raw_values[i * value_size : (i + 1) * value_size],
-                )
-            if not more:
-                return
-            started = True
-
-    def _lookup_batch(
-        self,
-        token: ctypes.Array[ctypes.c_char],
-        started: bool,
-        keys: ctypes.Array[ctypes.c_char],
-        values: ctypes.Array[ctypes.c_char],
-        size: int,
-    ) -> tuple[int, bool]:
-        """``(entries, more)``; ``(-1, True)`` when the buffers are too small."""
-        where = ctypes.addressof(token)
-        attr = sc.attributes(
-            "=QQQQIIQQ",
-            where if started else 0,
-            where,
-            ctypes.addressof(keys),
-            ctypes.addressof(values),
-            size,
-            self.fd,
-            0,
-            0,
-        )
-        more = True
-        try:
-            sc.bpf(sc.MAP_LOOKUP_BATCH, attr)
-        except OSError as exc:
-            if exc.errno == errno.ENOSPC:
-                return -1, True
-            if exc.errno != errno.ENOENT:
-                raise
-            more = False
-        return struct.unpack_from("=I", attr.raw, 32)[0], more
-
     # -- batches -----------------------------------------------------------------------
 
     def update_batch(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         """Set many entries. On an error a part may be done; calling again is harmless."""
         rows = list(pairs)
+        self._check_sizes([k for k, _ in rows], self.info.key_size, "key")
+        self._check_sizes([v for _, v in rows], self.value_bytes, "value")
         for start in range(0, len(rows), BATCH):
             chunk = rows[start : start + BATCH]
-            if not (self._batch and self._batch_call(sc.MAP_UPDATE_BATCH, chunk)):
+            if not self._update_chunk(chunk):
                 for key, value in chunk:
                     self.update(key, value)
 
-    def delete_batch(self, keys: Iterable[bytes]) -> None:
-        """Remove many entries; those that are not there are skipped."""
-        rows = [(key, b"") for key in keys]
-        for start in range(0, len(rows), BATCH):
-            chunk = rows[start : start + BATCH]
-            while chunk and self._batch:
-                done = self._batch_delete(chunk)
-                if done is None:
-                    break
-                chunk = chunk[done + 1 :]  # the one at ``done`` was not there
-            else:
-                continue
-            for key, _ in chunk:
-                self.delete(key)
-
-    def _batch_attr(self, rows: list[tuple[bytes, bytes]]) -> tuple[object, object, object]:
-        keys = b"".join(key for key, _ in rows)
-        values = b"".join(value for _, value in rows)
-        if len(keys) != len(rows) * self.info.key_size:
-            raise DatapathError(f"map {self.name}: a key is not {self.info.key_size} bytes")
-        if values and len(values) != len(rows) * self.value_bytes:
-            raise DatapathError(f"map {self.name}: a value is not {self.value_bytes} bytes")
-        key_buffer = ctypes.create_string_buffer(keys, len(keys))
-        value_buffer = ctypes.create_string_buffer(values, max(len(values), 1))
-        attr = sc.attributes(
-            "=QQQQIIQQ",
-            0,
-            0,
-            ctypes.addressof(key_buffer),
-            ctypes.addressof(value_buffer) if values else 0,
-            len(rows),
-            self.fd,
-            0,
-            0,
-        )
-        return attr, key_buffer, value_buffer
-
-    def _batch_call(self, command: int, rows: list[tuple[bytes, bytes]]) -> bool:
+    def _update_chunk(self, chunk: list[tuple[bytes, bytes]]) -> bool:
         """``False`` if the map type has no batches."""
-        attr, *_keep = self._batch_attr(rows)
-        assert isinstance(attr, ctypes.Array)
+        if not self._batch:
+            return False
         try:
-            sc.bpf(command, attr)
+            batches.update(self.fd, chunk)
         except OSError as exc:
-            if exc.errno in _NO_BATCH:
+            if exc.errno in UNSUPPORTED:
                 self._batch = False
                 return False
             raise self._error("update", exc) from exc
         return True
 
-    def _batch_delete(self, rows: list[tuple[bytes, bytes]]) -> int | None:
-        """How many were deleted before one was missing; ``None`` if batches do not work."""
-        attr, *_keep = self._batch_attr(rows)
-        assert isinstance(attr, ctypes.Array)
-        try:
-            sc.bpf(sc.MAP_DELETE_BATCH, attr)
-        except FileNotFoundError:
-            done: int = struct.unpack_from("=I", attr.raw, 32)[0]
-            return done
-        except OSError as exc:
-            if exc.errno in _NO_BATCH:
+    def delete_batch(self, keys: Iterable[bytes]) -> None:
+        """Remove many entries; those that are not there are skipped."""
+        rows = list(keys)
+        self._check_sizes(rows, self.info.key_size, "key")
+        while rows and self._batch:
+            try:
+                done = batches.delete(self.fd, rows[:BATCH])
+            except OSError as exc:
+                if exc.errno not in UNSUPPORTED:
+                    raise self._error("delete", exc) from exc
                 self._batch = False
-                return None
-            raise self._error("delete", exc) from exc
-        return len(rows)
+            else:
+                rows = rows[done:]
+        for key in rows:
+            self.delete(key)
+
+    def _check_sizes(self, rows: list[bytes], size: int, what: str) -> None:
+        """The kernel reads as many bytes as it wants, not as many as there are."""
+        for row in rows:
+            if len(row) != size:
+                raise DatapathError(f"map {self.name}: {what} of {len(row)} bytes, {size} wanted")
 
     def replace(self, wanted: dict[bytes, bytes]) -> tuple[int, int]:
         """Make the contents equal to ``wanted``: additions and changes before removals.

@@ -77,30 +77,20 @@ def run(
         struct.pack_into("=I", context, _SKB_OFFSETS[name], value)
     for number, word in enumerate(cb):
         struct.pack_into("=I", context, _SKB_CB + 4 * number, word)
+    return _call(prog_fd, packet, repeat, bytes(context) if skb else b"")
+
+
+def _call(prog_fd: int, packet: bytes, repeat: int, context: bytes) -> TestResult:
+    """``struct`` of the command ``BPF_PROG_TEST_RUN``; no context for XDP."""
     data_in = ctypes.create_string_buffer(packet, len(packet))
     data_out = ctypes.create_string_buffer(len(packet) + _HEADROOM)
-    ctx_in = ctypes.create_string_buffer(bytes(context), _SKB_SIZE)
-    ctx_out = ctypes.create_string_buffer(_SKB_SIZE)
-    size = _SKB_SIZE if skb else 0
-    attr = sc.attributes(
-        "=IIIIQQIIIIQQIII4s",
-        prog_fd,
-        0,
-        len(packet),
-        len(data_out),
-        ctypes.addressof(data_in),
-        ctypes.addressof(data_out),
-        repeat,
-        0,
-        size,
-        size,
-        ctypes.addressof(ctx_in) if skb else 0,
-        ctypes.addressof(ctx_out) if skb else 0,
-        0,
-        0,
-        0,
-        b"",
-    )
+    size = len(context)
+    ctx_in = ctypes.create_string_buffer(context, max(size, 1))
+    ctx_out = ctypes.create_string_buffer(max(size, 1))
+    contexts = (ctypes.addressof(ctx_in), ctypes.addressof(ctx_out)) if size else (0, 0)
+    data = ctypes.addressof(data_in), ctypes.addressof(data_out)
+    head = prog_fd, 0, len(packet), len(data_out), *data
+    attr = sc.attributes("=IIIIQQIIIIQQIII4x", *head, repeat, 0, size, size, *contexts, 0, 0, 0)
     try:
         sc.bpf(sc.PROG_TEST_RUN, attr)
     except OSError as exc:
@@ -109,7 +99,8 @@ def run(
         ) from exc
     retval, _, out_size = struct.unpack_from("=III", attr.raw, 4)
     (duration,) = struct.unpack_from("=I", attr.raw, 36)
-    return TestResult(retval, data_out.raw[:out_size], duration, _skb(ctx_out.raw) if skb else None)
+    skb = _skb(ctx_out.raw) if size else None
+    return TestResult(retval, data_out.raw[:out_size], duration, skb)
 
 
 def _skb(raw: bytes) -> Skb:
