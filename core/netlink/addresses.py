@@ -8,6 +8,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_interface
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.netlink import wire
 from axoneme.core.netlink.wire import Message, NetlinkSocket, attributes
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import evolve
+
 from axoneme.core.errors import NetlinkError
 from axoneme.core.model.network import ROUTE_PROTOCOL, Link, Route
 from axoneme.core.netlink import (

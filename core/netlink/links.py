@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from attrs import frozen
+
 from axoneme.core.errors import NetlinkError
 from axoneme.core.netlink import wire
 from axoneme.core.netlink.wire import Message, NetlinkSocket, attributes, cstring, number

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.netlink import wire
 from axoneme.core.netlink.addresses import family
 from axoneme.core.netlink.links import mac_bytes

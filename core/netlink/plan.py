@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from attrs import Factory, define, evolve
+
 from axoneme.core.model.network import LINK_ALIAS, Address, Link, Neighbor, NetworkState, Route
 from axoneme.core.netlink import links, routes
 from axoneme.core.netlink.addresses import SCOPE_LINK, AddressInfo

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from attrs import Factory, frozen
+
 from axoneme.core.errors import NetlinkError
 from axoneme.core.model.network import Route
 from axoneme.core.netlink import addresses, links, neighbors, routes, sysctls

@@ -24,8 +24,8 @@ from axoneme.core.reconcile.status import RowStatus
 
 log = logging.getLogger(__name__)
 
-SETTLE: Final = 0.005
-"""Seconds that a request waits for others."""
+SETTLE: Final = 0.1
+"""Seconds that a request waits for others. What cannot wait asks netlink itself, or resyncs."""
 
 
 class NetworkReconciler:
@@ -47,8 +47,10 @@ class NetworkReconciler:
         """By name: ``route 10.0.1.0/24``, ``link axo_vxlan`` …"""
         self.passes = 0
         self._asked = asyncio.Event()
+        self._one = asyncio.Lock()
         self._waiters: list[asyncio.Future[dict[str, str]]] = []
         self._failures = 0
+        self._running = False
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="axo-network")
 
     @property
@@ -69,10 +71,9 @@ class NetworkReconciler:
         self._waiters.append(future)
         self._asked.set()
         if not self._running:
-            await self._pass()
+            async with self._one:
+                await self._pass()
         return await future
-
-    _running = False
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -87,8 +88,10 @@ class NetworkReconciler:
             while True:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._asked.wait(), delay)
-                await asyncio.sleep(SETTLE)
-                delay = await self._pass()
+                if not self._waiters:
+                    await asyncio.sleep(SETTLE)
+                async with self._one:
+                    delay = await self._pass()
         finally:
             self._running = False
             reader.stop()
@@ -125,7 +128,7 @@ class NetworkReconciler:
             before = old.get(name)
             retries = (before.retries if before else 0) + 1
             self.statuses[name] = RowStatus("error", str(error), retries)
-            if before is None or before.error != str(error):
+            if retries == 2:  # once may be a pod that is just going away
                 log.warning("network item failed", extra={"object": name, "error": str(error)})
         if result.changed or result.swept:
             log.info(

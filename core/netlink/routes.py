@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final
 
 from attrs import evolve, frozen
+
 from axoneme.core.errors import NetlinkError
 from axoneme.core.model.network import ROUTE_PROTOCOL, Route
 from axoneme.core.netlink import wire

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
 from attrs import Factory, define
+
 from axoneme.core.errors import AxonemeError, NetlinkError
 from axoneme.core.model.network import LINK_ALIAS, ROUTE_PROTOCOL, Link, NetworkState
 from axoneme.core.netlink import addresses, links, neighbors, plan, routes

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.errors import NetlinkError
 
 HEADER: Final = struct.Struct("=IHHII")

@@ -12,7 +12,7 @@ from ipaddress import ip_interface
 from typing import Final
 
 from axoneme.core.endpoints.links import derived_mac, endpoint_routes
-from axoneme.core.model.endpoint import Endpoint
+from axoneme.core.model.endpoint import Endpoint, EndpointState
 from axoneme.core.model.network import Address, Link, NetworkState, Route
 from axoneme.core.nodes.local import LocalNode
 
@@ -34,7 +34,7 @@ def describe(
     for prefix in node.pod_cidrs:
         state.routes.add(Route(prefix, kind="unreachable", metric=LAST_METRIC))
     for endpoint in endpoints:
-        if endpoint.ifindex:
+        if endpoint.ifindex and endpoint.state != EndpointState.DISCONNECTING:
             state.routes.update(endpoint_routes(endpoint))
     _sysctls(state, ipv4=ipv4, ipv6=ipv6)
 

@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
+
 from axoneme.core.errors import NetlinkError
 from axoneme.core.model.network import Address, Link, Neighbor, NetworkState, Route
 from axoneme.core.netlink.api import Netlink
@@ -102,7 +103,7 @@ def test_pod_talks_at_once(spaces: tuple[str, str], netlink: Netlink) -> None:
         netlink.replace_route(Route(ip_network(address), link="axotveth0"))
     for address in ("10.77.0.1", "fd00:77::1"):
         command = ["ip", "netns", "exec", spaces[1], "ping", "-c1", "-W2", address]
-        assert subprocess.run(command, capture_output=True).returncode == 0, address
+        assert subprocess.run(command, check=False, capture_output=True).returncode == 0, address
 
 
 def test_configuring_twice_changes_nothing(spaces: tuple[str, str], netlink: Netlink) -> None:
@@ -129,7 +130,7 @@ def test_errors_name_object_and_errno(netlink: Netlink) -> None:
     with pytest.raises(NetlinkError, match="link axotv0: file exists") as caught:
         netlink.create_veth("axotv0", "axotv2")
     assert caught.value.errno == errno.EEXIST
-    with pytest.raises(NetlinkError, match="16 bytes|1 to 15"):
+    with pytest.raises(NetlinkError, match="1 to 15 bytes"):
         netlink.create_veth("a-name-that-is-too-long", "axotv3")
 
 
@@ -206,7 +207,7 @@ def test_kind_we_do_not_pack_goes_through_pyroute2(netlink: Netlink) -> None:
 
 def test_unknown_attribute_is_refused(netlink: Netlink) -> None:
     """A misspelt attribute is an error that lists the known ones, not a default."""
-    with pytest.raises(NetlinkError, match="has no attribute 'vxlan_prt'.*vxlan_port"):
+    with pytest.raises(NetlinkError, match=r"has no attribute 'vxlan_prt'.*vxlan_port"):
         netlink.create_link(Link("axotvx", "vxlan", attributes=(("vxlan_prt", 1),)))
 
 
