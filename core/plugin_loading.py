@@ -7,13 +7,16 @@ key ``plugins``. Nothing here raises for a bad plugin: it comes back with what i
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Final
 
 import pluggy
 from attrs import define
+
 from axoneme.core.text import nearest
 from axoneme.hooks import API_VERSION, PROJECT
 from axoneme.hooks.specs import MODULES
@@ -84,6 +87,30 @@ def find(extra: Iterable[str] = ()) -> list[Candidate]:
             candidate.name = word
         found[candidate.name] = candidate
     return list(found.values())
+
+
+def find_implementing(hook: str) -> list[Candidate]:
+    """Load only those installed plugins whose source names ``hook``.
+
+    For the command line, where loading a plugin that has no command would be felt.
+    """
+    entries = sorted(entry_points(group=GROUP), key=lambda e: e.name)
+    return [_load_entry(entry) for entry in entries if _may_implement(entry, hook)]
+
+
+def _may_implement(entry: EntryPoint, hook: str) -> bool:
+    """Whether the module's text names the hook; yes, when that cannot be told without loading."""
+    try:
+        spec = importlib.util.find_spec(entry.module)
+    except Exception:
+        return True
+    if entry.attr or spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        return True
+    try:
+        text = Path(spec.origin).read_text(errors="replace")
+    except OSError:
+        return True
+    return hook in text or "import *" in text
 
 
 def inspect(candidate: Candidate) -> Candidate:

@@ -37,6 +37,9 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
 """Noun -> module, help. The module's attribute has the noun's name."""
 
 
+HOOK: Final = "axoneme_register_commands"
+
+
 class Noun(click.Group):
     """A group that asks plugins for more verbs before it says that it does not know one."""
 
@@ -132,10 +135,10 @@ def load_plugin_commands(ctx: click.Context) -> bool:
     if not isinstance(root, Root) or root.plugins_loaded:
         return False
     root.plugins_loaded = True
-    from axoneme.core.plugin_loading import describe_failure, find
+    from axoneme.core.plugin_loading import describe_failure, find_implementing
 
-    for candidate in find():
-        function = getattr(candidate.module, "axoneme_register_commands", None)
+    for candidate in find_implementing(HOOK):
+        function = getattr(candidate.module, HOOK, None)
         if candidate.error:
             _complain(candidate.name, candidate.error)
         elif function is not None:

@@ -58,11 +58,11 @@ def test_init_files_hold_little() -> None:
     for folder in packages().values():
         lines = (folder / "__init__.py").read_text().splitlines()
         assert lines and lines[0].startswith('"""'), folder
-        assert len(lines) <= 20, folder
+        assert len(lines) <= 25, folder
 
 
 def test_sizes_are_printed_and_bounded(capsys: pytest.CaptureFixture[str]) -> None:
-    """Modules are split by 400 lines; 500 is where this test stops the ones on their way."""
+    """Python modules and C files have at most 400 lines; the largest are shown."""
     sizes = []
     for root in FOLDERS:
         for path in (ROOT / root).rglob("*"):
@@ -76,4 +76,4 @@ def test_sizes_are_printed_and_bounded(capsys: pytest.CaptureFixture[str]) -> No
         print(f"\n{len(sizes)} files, {total} lines; the largest:")
         for size, path in sizes[:10]:
             print(f"{size:5}  {path}")
-    assert [str(path) for size, path in sizes if size > 500] == []
+    assert [str(path) for size, path in sizes if size > 400] == []

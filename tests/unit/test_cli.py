@@ -329,14 +329,14 @@ def test_a_broken_plugin_does_not_break_the_command_line(
             """Say hello."""
             print("hello from a plugin")
 
-    def found(extra: Any = ()) -> list[Candidate]:
+    def found(hook: str) -> list[Candidate]:
         return [
             Candidate("gone", error="ModuleNotFoundError: x"),
             Candidate("bad", SimpleNamespace(axoneme_register_commands=explode)),
             Candidate("good", SimpleNamespace(axoneme_register_commands=add)),
         ]
 
-    monkeypatch.setattr(plugin_loading, "find", found)
+    monkeypatch.setattr(plugin_loading, "find_implementing", found)
     monkeypatch.setattr(cli, "plugins_loaded", False)
     try:
         assert run(["bpf", "greetings"]) == 0

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+
 from axoneme.core import options as core_options
+from axoneme.core import plugin_loading
 from axoneme.core.boot import boot
 from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.errors import AxonemeError, ConfigError, PluginError
-from axoneme.core.plugin_loading import hook_names
+from axoneme.core.plugin_loading import find_implementing, hook_names
 from axoneme.core.plugins import PluginManager
 from axoneme.hooks import API_VERSION, hookimpl
 
@@ -252,3 +256,27 @@ def test_every_specified_hook_is_listed_once() -> None:
     """The list of hooks comes from the specification modules and holds no duplicate."""
     names = hook_names()
     assert len(names) == len(set(names)) and "axoneme_register_options" in names
+
+
+def test_only_plugins_that_name_a_hook_are_loaded_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line imports no plugin without commands, and reports one that it cannot read."""
+    (tmp_path / "quiet_plugin.py").write_text("raise RuntimeError('must not be imported')")
+    (tmp_path / "loud_plugin.py").write_text(
+        "from axoneme.hooks import hookimpl\nNAME = 'loud'\nAPI_VERSION = 1\n"
+        "@hookimpl\ndef axoneme_register_commands(root): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = [
+        EntryPoint(name, module, plugin_loading.GROUP)
+        for name, module in (
+            ("quiet", "quiet_plugin"),
+            ("loud", "loud_plugin"),
+            ("gone", "no_such_plugin"),
+        )
+    ]
+    monkeypatch.setattr(plugin_loading, "entry_points", lambda group: entries)
+    found = {c.name: c.error for c in find_implementing("axoneme_register_commands")}
+    assert found.keys() == {"loud", "gone"} and found["loud"] == ""
+    assert "ModuleNotFoundError" in found["gone"]
