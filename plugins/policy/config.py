@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from axoneme.plugins.policy.engine import Settings
+from axoneme.plugins.policy.subjects import Settings
 
 if TYPE_CHECKING:
     from axoneme.core.config import Config, OptionRegistry

@@ -12,9 +12,7 @@ of the order in which they came.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-
-from attrs import Factory, define, frozen
+from collections.abc import Iterable
 
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.identity import Reserved
@@ -34,6 +32,14 @@ from axoneme.plugins.policy.entries import (
 )
 from axoneme.plugins.policy.l4 import ANY, L4
 from axoneme.plugins.policy.selectors import Prefix, SelectorCache
+from axoneme.plugins.policy.subjects import (
+    Changing,
+    Compiled,
+    Delta,
+    RuleChange,
+    Settings,
+    Subject,
+)
 from axoneme.plugins.policy.terms import (
     Cookies,
     NamedPorts,
@@ -47,63 +53,6 @@ from axoneme.plugins.policy.terms import (
 DIRECTIONS = (INGRESS, EGRESS)
 
 
-@frozen
-class Settings:
-    """What the configuration says: ``mode`` is default, always or never."""
-
-    mode: str = "default"
-    allow_localhost: bool = True
-
-
-@define(eq=False)
-class _Compiled:
-    """A rule in force."""
-
-    key: ObjectKey
-    rule: Rule
-    cookie: int
-    subject: int  # handle of the subject selector
-    terms: list[tuple[Term, tuple[int, ...] | None]]  # with the handles of its peers
-
-
-Terms = dict[int, dict[Term, None]]
-_Changing = tuple[dict[PolicyKey, PolicyValue], dict[PolicyKey, PolicyValue]]
-
-
-@define(eq=False)
-class _Subject:
-    """What is known of one subject identity. Terms by handle of the peer selector, 0 anybody."""
-
-    entries: dict[PolicyKey, PolicyValue] = Factory(dict)
-    by_peer: dict[tuple[int, int], list[PolicyKey]] = Factory(dict)
-    terms: tuple[Terms, Terms] = Factory(lambda: ({}, {}))
-    rules: set[int] = Factory(set)  # cookies
-    enforcing: list[int] = Factory(lambda: [0, 0])  # rules that ask for default deny
-    ports: tuple[NamedPorts, NamedPorts] = ({}, {})
-    dirty: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
-    fresh: bool = True
-
-
-@frozen
-class Delta:
-    """How one subject changed since the last flush; ``gone`` when it is no subject any more."""
-
-    upserts: Mapping[PolicyKey, PolicyValue] = Factory(dict)
-    deletes: Mapping[PolicyKey, PolicyValue] = Factory(dict)
-    gone: bool = False
-
-
-@frozen
-class RuleChange:
-    """Cookies of rules that went and came; a cookie may be in both."""
-
-    removed: list[int] = Factory(list)
-    added: dict[int, Rule] = Factory(dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.removed or self.added)
-
-
 class PolicyEngine:
     """Computes entries; see the module's docstring."""
 
@@ -111,11 +60,11 @@ class PolicyEngine:
         self.settings = settings or Settings()
         self.selectors = SelectorCache()
         self._cookies = Cookies()
-        self._rules: dict[int, _Compiled] = {}
+        self._rules: dict[int, Compiled] = {}
         self._of_object: dict[ObjectKey, dict[Rule, int]] = {}
         self._by_subject_handle: defaultdict[int, set[int]] = defaultdict(set)
         self._users: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
-        self._subjects: dict[int, _Subject] = {}
+        self._subjects: dict[int, Subject] = {}
         self._peer_ports: dict[int, tuple[NamedPorts, NamedPorts]] = {}
         self._gone: set[int] = set()
         self.peers_computed = 0
@@ -159,7 +108,7 @@ class PolicyEngine:
                 peers = tuple(self.selectors.acquire(p) for p in term.peers)
             terms.append((term, peers))
         subject = self.selectors.acquire(rule.subject)
-        compiled = _Compiled(key, rule, cookie, subject, terms)
+        compiled = Compiled(key, rule, cookie, subject, terms)
         self._rules[cookie] = compiled
         self._by_subject_handle[subject].add(cookie)
         for identity in self.selectors.matched(subject) & self._subjects.keys():
@@ -210,7 +159,7 @@ class PolicyEngine:
         ports = named_ports(pods)
         subject = self._subjects.get(identity)
         if subject is None:
-            self._subjects[identity] = subject = _Subject(ports=ports)
+            self._subjects[identity] = subject = Subject(ports=ports)
             self._gone.discard(identity)
             self._relink(identity)
         elif subject.ports != ports:
@@ -277,7 +226,7 @@ class PolicyEngine:
             self._link(identity, self._rules[cookie])
         self._dirty_defaults(subject)
 
-    def _link(self, identity: int, compiled: _Compiled) -> None:
+    def _link(self, identity: int, compiled: Compiled) -> None:
         subject = self._subjects[identity]
         subject.rules.add(compiled.cookie)
         for term, handles in compiled.terms:
@@ -294,7 +243,7 @@ class PolicyEngine:
             subject.enforcing[directions(compiled.rule.direction)] += 1
         self._dirty_defaults(subject)
 
-    def _unlink(self, identity: int, compiled: _Compiled) -> None:
+    def _unlink(self, identity: int, compiled: Compiled) -> None:
         subject = self._subjects[identity]
         subject.rules.discard(compiled.cookie)
         for term, handles in compiled.terms:
@@ -318,11 +267,11 @@ class PolicyEngine:
             del self._users[handle]
 
     @staticmethod
-    def _dirty_defaults(subject: _Subject) -> None:
+    def _dirty_defaults(subject: Subject) -> None:
         subject.dirty[INGRESS].update((ANY_PEER, int(Reserved.HOST)))
         subject.dirty[EGRESS].add(ANY_PEER)
 
-    def _peers_with_names(self, subject: _Subject, direction: int) -> set[int]:
+    def _peers_with_names(self, subject: Subject, direction: int) -> set[int]:
         peers: set[int] = set()
         for handle, terms in subject.terms[direction].items():
             if any(term.names for term in terms):
@@ -344,7 +293,7 @@ class PolicyEngine:
             subject.fresh = False
         return deltas
 
-    def _recompute(self, identity: int, subject: _Subject) -> Delta:
+    def _recompute(self, identity: int, subject: Subject) -> Delta:
         upserts: dict[PolicyKey, PolicyValue] = {}
         deletes: dict[PolicyKey, PolicyValue] = {}
         for direction in DIRECTIONS:
@@ -360,7 +309,7 @@ class PolicyEngine:
     def _peer_entries(
         self,
         identity: int,
-        subject: _Subject,
+        subject: Subject,
         direction: int,
         peer: int,
         decided: dict[tuple[Term, ...], list[tuple[L4, PolicyValue]]],
@@ -380,7 +329,7 @@ class PolicyEngine:
         return result
 
     def _terms_for(
-        self, identity: int, subject: _Subject, direction: int, peer: int
+        self, identity: int, subject: Subject, direction: int, peer: int
     ) -> dict[Term, None]:
         if self.settings.mode == "never":
             return {_DEFAULT[direction]: None} if peer == ANY_PEER else {}
@@ -403,7 +352,7 @@ class PolicyEngine:
             found.update({_LOCALHOST: None} if self.settings.allow_localhost else {})
         return found
 
-    def _enforced(self, identity: int, subject: _Subject, direction: int) -> bool:
+    def _enforced(self, identity: int, subject: Subject, direction: int) -> bool:
         if self.settings.mode != "default":
             return self.settings.mode == "always"
         if subject.enforcing[direction]:
@@ -414,10 +363,10 @@ class PolicyEngine:
 
     @staticmethod
     def _replace(
-        subject: _Subject,
+        subject: Subject,
         place: tuple[int, int],
         wanted: list[tuple[L4, PolicyValue]],
-        delta: _Changing,
+        delta: Changing,
     ) -> None:
         """Put the entries of one (direction, peer) in place and note the difference."""
         upserts, deletes = delta

@@ -27,10 +27,11 @@ from axoneme.core.state import Changes, Table
 from axoneme.core.store.model import Store, StoreEvent
 from axoneme.plugins.policy.cidrs import CidrIdentities
 from axoneme.plugins.policy.datapath import PolicyMaps
-from axoneme.plugins.policy.engine import Delta, PolicyEngine
+from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.prefixes import prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.sources import Outcome, PolicySources
+from axoneme.plugins.policy.subjects import Delta
 from axoneme.plugins.policy.tables import InForce, PolicyTables, SelectorRow, SubjectPolicy
 from axoneme.plugins.policy.terms import rule_prefixes
 from axoneme.plugins.policy.texts import peer_text, rule_row

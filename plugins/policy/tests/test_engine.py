@@ -9,8 +9,9 @@ import pytest
 
 from axoneme.core.model.labels import RESERVED, Label, LabelSet
 from axoneme.core.model.policy import PortRange
-from axoneme.plugins.policy.engine import PolicyEngine, Settings
+from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, PolicyKey, lookup
+from axoneme.plugins.policy.subjects import Settings
 from axoneme.plugins.policy.tests.policy_reference import Pod
 from axoneme.plugins.policy.tests.world import Cluster
 
@@ -242,7 +243,8 @@ def test_order_of_policies_and_rules_is_nothing() -> None:
     ]
     whole = cluster(cnp(ingress=items))
     split = cluster(cnp("b", ingress=items[1:]), cnp("a", ingress=items[:1]))
-    for peer in (CLIENT, STRANGER, ip_address("10.0.0.1")):
+    peers: list[Any] = [CLIENT, STRANGER, ip_address("10.0.0.1")]
+    for peer in peers:
         for port in (80, 81):
             assert whole.allows(WEB, "ingress", peer, "TCP", port) == split.allows(
                 WEB, "ingress", peer, "TCP", port

@@ -11,10 +11,11 @@ from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.labels import K8S, NAMESPACE_KEY, NAMESPACE_LABEL_PREFIX, Label, LabelSet
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.plugins.policy.decode.kinds import decode_object
-from axoneme.plugins.policy.engine import PolicyEngine, Settings
+from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
 from axoneme.plugins.policy.prefixes import prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
+from axoneme.plugins.policy.subjects import Settings
 from axoneme.plugins.policy.terms import rule_prefixes
 from axoneme.plugins.policy.tests.policy_reference import PROTOCOLS, Peer, Pod
 
