@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from attrs import frozen
+
 from axoneme.core.config_sources import RawConfig, RawValue, read_sources
 from axoneme.core.errors import AxonemeError, ConfigError
 from axoneme.core.option_types import EMPTY_IS_UNSET, PARSERS, format_value

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attrs import Factory, define, frozen
+
 from axoneme.core.errors import ConfigError
 
 MAX_FILE: Final = 1 << 20

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from attrs import frozen
+
 from axoneme.core.errors import FatalError
 
 log = logging.getLogger(__name__)

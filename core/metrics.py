@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
+
 from axoneme.core.errors import AxonemeError
 from axoneme.core.metrics_names import CILIUM_NAMES
 

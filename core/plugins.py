@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 from attrs import frozen
+
 from axoneme.core import plugin_loading
 from axoneme.core.errors import AxonemeError, FatalError, PluginError
 from axoneme.core.plugin_loading import Candidate, describe_failure, new_manager

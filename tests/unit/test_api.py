@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from axoneme.core.api import client
 from axoneme.core.api.protocol import MAX_LINE
 from axoneme.core.api.server import ApiRouter, ApiServer

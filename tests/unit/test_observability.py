@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from axoneme.core import log as log_module
 from axoneme.core.errors import AxonemeError
 from axoneme.core.http import Answer, HttpServer
