@@ -174,6 +174,7 @@ def _network(options: OptionRegistry) -> None:
         True,
         "Drop what an endpoint sends from an address that is not its own",
         component="agent",
+        helm="daemon.enableSourceIPVerification",
     )
     add(
         "datapath-mode",
@@ -183,15 +184,6 @@ def _network(options: OptionRegistry) -> None:
         choices=("veth",),
         component="agent",
         helm="bpf.datapathMode",
-    )
-    add(
-        "endpoint-queue-size",
-        "int",
-        25,
-        "Requests per endpoint that may wait",
-        min=1,
-        max=10000,
-        component="agent",
     )
 
 
@@ -220,13 +212,6 @@ def _identities(options: OptionRegistry) -> None:
         "How long a changed endpoint keeps its old identity while the new one spreads",
         component="agent",
         helm="identityChangeGracePeriod",
-    )
-    add(
-        "identity-restore-grace-period",
-        "duration",
-        "30s",
-        "How long restored CIDR identities are held after a restart",
-        component="agent",
     )
 
 
@@ -286,14 +271,6 @@ def _operator(options: OptionRegistry) -> None:
         "operator.identityHeartbeatTimeout",
         1,
     )
-    options.add(
-        "identity-gc-rate-limit",
-        "int",
-        2500,
-        "Identities collected per minute at most",
-        min=1,
-        component="operator",
-    )
     duration(
         "cilium-endpoint-gc-interval",
         "5m0s",
@@ -309,15 +286,6 @@ def _operator(options: OptionRegistry) -> None:
     duration("leader-election-lease-duration", "15s", "Life of the leader's lease", least=1)
     duration("leader-election-renew-deadline", "10s", "Time to renew the lease in", least=0.1)
     duration("leader-election-retry-period", "2s", "Time between tries for the lease", least=0.1)
-    options.add(
-        "operator-prometheus-serve-addr",
-        "string",
-        "",
-        "Address of the operator's metrics, IP:PORT or :PORT; none when not given",
-        component="operator",
-        validate=_listen_address,
-        helm="operator.prometheus.port",
-    )
 
 
 def _default_socket(config: Config) -> str:
