@@ -99,7 +99,9 @@ class CniServer:
                 return await method(request)
             except AxonemeError as error:
                 refused = translate(error)
-                log.warning(
+                # STATUS is asked again and again while an agent starts: no news for the log.
+                log.log(
+                    logging.DEBUG if verb == "status" else logging.WARNING,
                     "CNI request refused",
                     extra={"verb": verb, "code": refused.number, "error": refused.message},
                 )
