@@ -6,6 +6,7 @@ there with those that are, and makes the difference. Running it again repairs wh
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -52,25 +53,22 @@ def apply(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Out
 
 
 def delete(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Output) -> Result:
-    """Remove the documents' objects from the store, and the pods that follow from them."""
+    """Remove the documents' objects: pods first, so that none outlives its policy or namespace."""
     result = Result()
-    with output.step(f"{len(documents)} objects out of the store"):
-        for document in documents:
-            keys = [document.key]
-            if document.key.kind == "Namespace":
-                keys = [*_in_namespace(store, document.key.name), document.key]
-            for key in keys:
-                if key.kind == "Pod" and _record(lab, key) is not None:
-                    result.deleted += 1  # goes with its namespace, below
-                    continue
-                try:
-                    store.delete(key)
-                    result.deleted += 1
-                except NotFoundError:
-                    output.note(f"{key} is not there")
-    doomed = {d.key for d in documents}
-    spaces = {d.key.name for d in documents if d.key.kind == "Namespace"}
-    return reconcile(lab, store, output, result, doomed=doomed, spaces=spaces)
+    keys = dict.fromkeys(d.key for d in documents)
+    for space in [key.name for key in keys if key.kind == "Namespace"]:
+        keys = dict.fromkeys([*_in_namespace(store, space), *keys])
+    there = {key for key in keys if store.path(key).exists()}
+    reconcile(lab, store, output, result, gone=frozenset(keys))
+    with output.step(f"{len(there)} objects out of the store"):
+        for key in sorted(keys, key=lambda k: k.kind == "Namespace"):
+            if key not in there:
+                output.note(f"{key} is not there")
+                continue
+            result.deleted += 1
+            with contextlib.suppress(NotFoundError):  # a pod's went with the pod
+                store.delete(key)
+    return result
 
 
 def reconcile(
@@ -79,16 +77,12 @@ def reconcile(
     output: Output,
     result: Result,
     *,
-    doomed: Iterable[ObjectKey] = (),
-    spaces: Iterable[str] = (),
+    gone: frozenset[ObjectKey] = frozenset(),
 ) -> Result:
-    """Make the pods what the store says. ``doomed`` objects and ``spaces`` count as deleted."""
+    """Make the pods what the store says, without the objects that are ``gone``."""
     nodes = {node.name: node_labels(node.name) for node in lab.nodes}
-    gone, gone_spaces = set(doomed), set(spaces)
-    objects = [
-        o for o in store.list("Pod") if o.key not in gone and o.key.namespace not in gone_spaces
-    ]
-    owners = [o for kind in TEMPLATED for o in store.list(kind)]
+    objects = [o for o in store.list("Pod") if o.key not in gone]
+    owners = [o for kind in TEMPLATED for o in store.list(kind) if o.key not in gone]
     plans = workloads.plan(owners, objects, nodes)
     records = {r.full_name: r for r in lab.pods()}
     obsolete = [
@@ -177,7 +171,3 @@ def _in_namespace(store: SyncStore, namespace: str) -> list[ObjectKey]:
         for obj in store.list(kind)
         if obj.key.namespace == namespace and kind != "CiliumEndpoint"
     ]
-
-
-def _record(lab: Lab, key: ObjectKey) -> PodRecord | None:
-    return next((r for r in lab.pods() if (r.namespace, r.name) == (key.namespace, key.name)), None)

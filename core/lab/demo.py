@@ -60,7 +60,7 @@ def _show(lab: Lab, output: Output) -> list[Cell]:
         cells = matrix.run(lab, orders)
     output.print(matrix.table(pods, cells))
     output.print(f"[dim]{matrix.LEGEND}[/]")
-    _title(output, "monitor -t drop")
+    output.print("\n[bold cyan]drops, as the nodes reported them[/]")
     identities = {f"{r['namespace']}/{r['name']}": r["identity"] for r in rows}
     for line in drop_lines(cells, identities):
         output.print(line)

@@ -77,7 +77,7 @@ def table(pods: Sequence[Place], cells: Iterable[Cell]) -> Table:
         by_pair.setdefault((cell.order.source.name, cell.order.target.name), []).append(cell)
     result = Table(box=None, pad_edge=False, header_style="bold")
     result.add_column("", justify="right", style="dim")
-    result.add_column("FROM / TO", no_wrap=True)
+    result.add_column("FROM / TO", overflow="fold")
     result.add_column("NODE", style="dim", no_wrap=True)
     for number in range(1, len(pods) + 1):
         result.add_column(str(number), justify="center", no_wrap=True)

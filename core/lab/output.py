@@ -6,14 +6,16 @@ Progress goes to standard error, results to standard output, so ``-o json`` stay
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
 
+PIPE_WIDTH: Final = 1000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -27,7 +29,10 @@ class Output:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.out = Console(highlight=False, soft_wrap=True)
+        # A pipe has no width: nothing is to be cut off there.
+        self.out = Console(
+            highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else PIPE_WIDTH
+        )
         self.quiet = quiet
 
     @contextmanager

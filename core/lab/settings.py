@@ -25,6 +25,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "enable-bpf-masquerade": "true",
     "enable-ipv4-masquerade": "true",
     "enable-ipv6-masquerade": "true",
+    # Seconds of politeness towards a large cluster; here all nodes hear of an identity at once.
+    "identity-change-grace-period": "100ms",
 }
 
 OWN: Final = frozenset({"node-name", "state-dir", "store-path", "bpf-root", "socket-path"})

@@ -19,7 +19,7 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store.sync import SyncStore
 
 SECONDS: Final = 15.0
-GRACE_SECONDS: Final = 0.15
+GRACE_SECONDS: Final = 0.2
 """From an agent's tables to its maps: one batch of each reconciler."""
 MARK: Final = "lab.axoneme.io/mark"
 _CARRIER: Final = ObjectKey("Namespace", "", "kube-system")
@@ -38,7 +38,8 @@ def wait(lab: Lab, store: SyncStore, output: Output) -> None:
         missing = dict.fromkeys(nodes, "not asked yet")
         while missing and time.monotonic() < deadline:
             wanted = _identities(lab, store)
-            missing = {n: why for n in missing if (why := _behind(lab, n, mark, wanted))}
+            labels = _labels(store)
+            missing = {n: why for n in missing if (why := _behind(lab, n, mark, wanted, labels))}
             if missing:
                 time.sleep(0.02)
         time.sleep(GRACE_SECONDS)
@@ -70,7 +71,17 @@ def _identities(lab: Lab, store: SyncStore) -> Mapping[str, int]:
     }
 
 
-def _behind(lab: Lab, node: str, mark: str, wanted: Mapping[str, int]) -> str:
+def _labels(store: SyncStore) -> dict[str, set[str]]:
+    """The labels of each pod by full name, as an endpoint would show them."""
+    return {
+        f"{pod.key.namespace}/{pod.key.name}": {f"k8s:{k}={v}" for k, v in pod.labels.items()}
+        for pod in store.list("Pod")
+    }
+
+
+def _behind(
+    lab: Lab, node: str, mark: str, wanted: Mapping[str, int], labels: Mapping[str, set[str]]
+) -> str:
     """What an agent has not taken in yet; empty when it has everything."""
     try:
         if not any(mark in str(row.get("annotations")) for row in _rows(lab, node, "namespaces")):
@@ -78,6 +89,9 @@ def _behind(lab: Lab, node: str, mark: str, wanted: Mapping[str, int]) -> str:
         for row in _rows(lab, node, "endpoints"):
             if row["state"] != "ready":
                 return f"endpoint {row['namespace']}/{row['pod']} is {row['state']}"
+            stale = _stale(row["labels"], labels.get(f"{row['namespace']}/{row['pod']}", set()))
+            if stale:
+                return f"endpoint {row['namespace']}/{row['pod']} still has label {stale}"
         known = {
             str(row["prefix"]).partition("/")[0]: row["identity"]
             for row in _rows(lab, node, "ipcache")
@@ -90,6 +104,15 @@ def _behind(lab: Lab, node: str, mark: str, wanted: Mapping[str, int]) -> str:
         if known.get(address) != identity:
             return f"it does not know identity {identity} of {address}"
     return ""
+
+
+def _stale(shown: list[str], wanted: set[str]) -> str:
+    """A label of an endpoint whose pod has another value for it, or has it no more.
+
+    Labels with a dot in their key are left out: namespaces and the agent itself add such.
+    """
+    own = {text for text in shown if text.startswith("k8s:") and "." not in text.partition("=")[0]}
+    return next(iter(sorted(own - wanted)), "")
 
 
 def _rows(lab: Lab, node: str, table: str) -> list[dict[str, Any]]:

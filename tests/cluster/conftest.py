@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-NAME = "axot"
+NAME = f"axot{os.getpid() % 100000}"
+"""Of this test run alone: two runs on one machine do not meet."""
 CLI = (sys.executable, "-m", "axoneme.core.cli")
 
 

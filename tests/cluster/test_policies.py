@@ -145,9 +145,7 @@ def test_scaling_and_relabelling_are_followed(lab: Any) -> None:
 
         back = lab.pod("tiers/back")
         assert lab.probe("ops/idle", back, "--port", "9090")["verdict"] == "denied"
-        lab.apply(
-            base.replace("role: idle}}\nspec: {containers", "role: watcher}}\nspec: {containers")
-        )
+        lab.apply(base.replace("labels: {role: idle}", "labels: {role: watcher}"))
         result = lab.probe("ops/idle", lab.pod("tiers/back"), "--port", "9090")
         assert result["verdict"] == "allowed", result
     finally:

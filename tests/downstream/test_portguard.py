@@ -7,6 +7,7 @@ breaks it breaks others too.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "axoneme-portguard"
-LAB = "axotguard"
+LAB = f"axog{os.getpid() % 100000}"
 MANIFEST = """
 apiVersion: v1
 kind: Pod
