@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.perf.topology import run, tune
+from tests.perf.topology import tune
 
 AXONEME = str(Path(sys.executable).with_name("axoneme"))
 RUNTIME = Path("/run/axoneme/lab")
@@ -69,9 +69,8 @@ def apply(text: str, folder: Path) -> None:
 
 
 def agent_pid(node: str) -> int:
-    """The agent's process on a node, found by its socket."""
-    out = run("pgrep", "-f", f"axoneme.*agent.*{node}")
-    return int(out.split()[0])
+    """The agent's process on a node, from the lab's pid file."""
+    return int((RUNTIME / "nodes" / node / "agent.pid").read_text().split()[0])
 
 
 def pod_manifest(name: str, node: str) -> str:

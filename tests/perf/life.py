@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from axoneme.core.cni import executable
+from axoneme.core.cni.install import EXECUTABLE
 from tests.perf import cluster
 from tests.perf.measure import Result, Sample
 from tests.perf.topology import run
@@ -31,7 +31,7 @@ def _cni(command: str, number: int) -> float:
         "CNI_CONTAINERID": f"bench{number}",
         "CNI_NETNS": f"/run/netns/{name}",
         "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(executable.parent),
+        "CNI_PATH": str(EXECUTABLE.parent),
         "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=bench;K8S_POD_NAME=p{number}",
     }
     config = {
@@ -42,7 +42,7 @@ def _cni(command: str, number: int) -> float:
     }
     begin = time.perf_counter()
     done = subprocess.run(
-        [str(executable)],
+        [str(EXECUTABLE)],
         input=json.dumps(config),
         env=environment,
         capture_output=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from axoneme.core.datapath import syscalls
 from axoneme.core.datapath.loader import Program, program_info
+from axoneme.core.netlink.api import Netlink
 from tests.perf import cluster
 from tests.perf.measure import Result, Sample, build_netbench, requests
 from tests.perf.traffic import NATIVE
@@ -19,19 +20,26 @@ PROG_GET_FD_BY_ID = 13
 LINK_INFO_SIZE = 64
 
 
-def _programs(node: str) -> dict[str, Program]:
-    """The programs that are attached on a node, found through its pinned links."""
-    found: dict[str, Program] = {}
+def _attached(node: str) -> Iterator[int]:
+    """Ids of what is attached on a node: by pinned links, and by filters of pods' devices."""
     for pin in sorted((ROOT / node / "axoneme" / "links").iterdir()):
         link = syscalls.obj_get(str(pin))
-        (prog_id,) = struct.unpack_from("=8xI", syscalls.info_by_fd(link, LINK_INFO_SIZE))
+        yield struct.unpack_from("=8xI", syscalls.info_by_fd(link, LINK_INFO_SIZE))[0]
         os.close(link)
+    with Netlink(f"axo-lab-{node}") as netlink:
+        for device in netlink.links():
+            for direction in ("ingress", "egress"):
+                for each in netlink.bpf_filters(device.index, direction):
+                    yield each.program_id
+
+
+def _programs(node: str) -> dict[str, Program]:
+    """The programs that are attached on a node, by name."""
+    found: dict[str, Program] = {}
+    for prog_id in set(_attached(node)):
         fd = syscalls.fd_by_id(PROG_GET_FD_BY_ID, prog_id)
         number, tag, _, name = program_info(fd)
-        if name in found:
-            os.close(fd)
-        else:
-            found[name] = Program(name, fd, number, tag, 0)
+        found[name] = Program(name, fd, number, tag, 0)
     return found
 
 
