@@ -218,7 +218,7 @@ class Config:
                     f"key {option.key} ({found.origin}): bad value {shown!r}: expected {error}"
                 )
         if errors:
-            raise ConfigError("; ".join(errors), hint="axoneme config --help lists the keys")
+            raise ConfigError("; ".join(errors), hint="axoneme config --describe lists the keys")
         config = cls(registry, values, origins, _unknown(registry, raw))
         for key, value in list(config._values.items()):
             if callable(value):

@@ -241,3 +241,58 @@ def test_names_are_unique_and_have_a_noun_and_a_verb(router: ApiRouter) -> None:
         router.add("test.echo", method)
     with pytest.raises(AxonemeError, match="noun"):
         router.add("echo", method)
+
+
+def test_connections_are_limited(
+    tmp_path: Path, router: ApiRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One connection too many is told ``busy``; when another ends there is room again."""
+    from axoneme.core.api import server
+
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
+    path = tmp_path / "s.sock"
+
+    def work() -> str:
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(path))
+            first.sendall(b'{"method":"test.echo"}\n')
+            assert first.recv(100)
+            with pytest.raises(ApiError, match="too many connections") as caught:
+                client.call(path, "test.echo")
+        for _ in range(100):
+            with contextlib.suppress(ApiError):
+                client.call(path, "test.echo")
+                return caught.value.code
+        raise AssertionError("no room after the first connection ended")
+
+    assert serve(path, router, work) == "busy"
+
+
+def test_calls_of_several_connections_run_at_the_same_time(tmp_path: Path) -> None:
+    """A slow call does not hold up another one's answer."""
+    path = tmp_path / "s.sock"
+    router = ApiRouter()
+    release = asyncio.Event()
+
+    async def wait(params: dict[str, Any]) -> str:
+        await release.wait()
+        return "waited"
+
+    async def free(params: dict[str, Any]) -> str:
+        release.set()
+        return "freed"
+
+    router.add("test.wait", wait)
+    router.add("test.free", free)
+
+    async def main() -> list[Any]:
+        server = ApiServer(router, path)
+        await server.start()
+        slow = asyncio.create_task(asyncio.to_thread(client.call, path, "test.wait"))
+        await asyncio.sleep(0.05)
+        quick = await asyncio.to_thread(client.call, path, "test.free")
+        found = [quick, await asyncio.wait_for(slow, 5)]
+        await server.stop()
+        return found
+
+    assert asyncio.run(main()) == ["freed", "waited"]
