@@ -52,6 +52,8 @@ from axoneme.plugins.policy.terms import (
 
 DIRECTIONS = (INGRESS, EGRESS)
 
+Decision = list[tuple[L4, PolicyValue]]
+
 
 class PolicyEngine:
     """Computes entries; see the module's docstring."""
@@ -280,77 +282,87 @@ class PolicyEngine:
 
     # Computing
 
-    def flush(self) -> dict[int, Delta]:
-        """Recompute what was touched; how each subject changed, the unchanged ones left out."""
+    def flush(self, *, first: int = 0, most: int = 0) -> dict[int, Delta]:
+        """Recompute what was touched; how each subject changed, the unchanged ones left out.
+
+        ``first`` names a subject to begin with. With ``most`` it stops behind the subject that
+        brings the number of decisions there; :attr:`pending` tells whether more is to do.
+        """
         deltas = {identity: Delta(gone=True) for identity in self._gone}
         self._gone.clear()
-        for identity, subject in self._subjects.items():
-            if not subject.fresh and not any(subject.dirty):
-                continue
+        done = self.peers_computed
+        touched = [i for i, s in self._subjects.items() if s.fresh or any(s.dirty)]
+        for identity in sorted(touched, key=lambda i: i != first):
+            subject = self._subjects[identity]
             delta = self._recompute(identity, subject)
             if subject.fresh or delta.upserts or delta.deletes:
                 deltas[identity] = delta
             subject.fresh = False
+            if most and self.peers_computed - done >= most:
+                break
         return deltas
+
+    @property
+    def pending(self) -> bool:
+        """Whether a flush has something to do."""
+        return bool(self._gone) or any(s.fresh or any(s.dirty) for s in self._subjects.values())
 
     def _recompute(self, identity: int, subject: Subject) -> Delta:
         upserts: dict[PolicyKey, PolicyValue] = {}
         deletes: dict[PolicyKey, PolicyValue] = {}
         for direction in DIRECTIONS:
-            decided: dict[tuple[Term, ...], list[tuple[L4, PolicyValue]]] = {}
+            decided: dict[frozenset[int], Decision] = {}
+            enforced = self._enforced(identity, subject, direction)
             dirty = subject.dirty[direction]
             for peer in dirty:
-                wanted = self._peer_entries(identity, subject, direction, peer, decided)
+                wanted = self._decide(subject, direction, peer, decided, enforced=enforced)
                 self._replace(subject, (direction, peer), wanted, (upserts, deletes))
             self.peers_computed += len(dirty)
             dirty.clear()
         return Delta(upserts, deletes)
 
-    def _peer_entries(
+    def _decide(
         self,
-        identity: int,
         subject: Subject,
         direction: int,
         peer: int,
-        decided: dict[tuple[Term, ...], list[tuple[L4, PolicyValue]]],
-    ) -> list[tuple[L4, PolicyValue]]:
-        terms = self._terms_for(identity, subject, direction, peer)
-        key = tuple(sorted(terms, key=lambda t: (t.cookie, id(t))))
-        shared = direction == INGRESS or not any(t.names for t in key)
-        if shared and key in decided:
-            return decided[key]
-        own = subject.ports if direction == INGRESS else self._peer_ports.get(peer, ({}, {}))
+        decided: dict[frozenset[int], Decision],
+        *,
+        enforced: bool,
+    ) -> Decision:
+        """The entries of one peer; peers that the same selectors match share them."""
+        handles = frozenset(self._handles(subject, direction, peer))
+        special = peer == ANY_PEER or (peer == Reserved.HOST and direction == INGRESS)
+        if not special and handles in decided:
+            return decided[handles]
+        terms = {t: None for h in handles for t in subject.terms[direction][h]}
+        if special:
+            terms.update(self._defaults(direction, peer, enforced=enforced))
         # A name on egress means what it means on any pod of the peer: reference §2.3.
-        every, some = own if direction == INGRESS else (own[1], own[1])
-        claims = (c for t in key for c in t.claims(some if t.precedence == DENY else every))
+        if direction == INGRESS:
+            every, some = subject.ports
+        else:
+            every = some = self._peer_ports.get(peer, ({}, {}))[1]
+        claims = (c for t in terms for c in t.claims(some if t.precedence == DENY else every))
         result = [(l4, value_of(l4, claim)) for l4, claim in resolve(claims).items()]
-        if shared:
-            decided[key] = result
+        if not special and (direction == INGRESS or not any(t.names for t in terms)):
+            decided[handles] = result
         return result
 
-    def _terms_for(
-        self, identity: int, subject: Subject, direction: int, peer: int
-    ) -> dict[Term, None]:
+    def _handles(self, subject: Subject, direction: int, peer: int) -> Iterable[int]:
+        """Handles of the subject's peer selectors that match a peer."""
+        of_handle = subject.terms[direction].keys()
         if self.settings.mode == "never":
-            return {_DEFAULT[direction]: None} if peer == ANY_PEER else {}
-        of_handle = subject.terms[direction]
-        found: dict[Term, None] = {}
+            return ()
         if peer == ANY_PEER:
-            found.update(of_handle.get(ANY_PEER, {}))
-        else:
-            handles = self.selectors.handles_of(peer)
-            small, large = (
-                (handles, of_handle) if len(handles) < len(of_handle) else (of_handle, handles)
-            )
-            for handle in small:
-                if handle in large and handle:
-                    found.update(of_handle[handle])
-        enforced = self._enforced(identity, subject, direction)
-        if peer == ANY_PEER and not enforced:
-            found[_DEFAULT[direction]] = None
-        elif peer == Reserved.HOST and (direction, enforced) == (INGRESS, True):
-            found.update({_LOCALHOST: None} if self.settings.allow_localhost else {})
-        return found
+            return of_handle & {ANY_PEER}
+        return self.selectors.handles_of(peer) & of_handle
+
+    def _defaults(self, direction: int, peer: int, *, enforced: bool) -> dict[Term, None]:
+        """What holds without any rule: everything where nothing is enforced; else the host."""
+        if peer == ANY_PEER:
+            return {} if enforced else {_DEFAULT[direction]: None}
+        return {_LOCALHOST: None} if enforced and self.settings.allow_localhost else {}
 
     def _enforced(self, identity: int, subject: Subject, direction: int) -> bool:
         if self.settings.mode != "default":
@@ -365,20 +377,22 @@ class PolicyEngine:
     def _replace(
         subject: Subject,
         place: tuple[int, int],
-        wanted: list[tuple[L4, PolicyValue]],
+        wanted: Decision,
         delta: Changing,
     ) -> None:
         """Put the entries of one (direction, peer) in place and note the difference."""
         upserts, deletes = delta
         direction, peer = place
-        old = subject.by_peer.pop(place, [])
+        entries = subject.entries
+        old = subject.by_peer.pop(place, ())
         keys = [PolicyKey(peer, direction, *l4) for l4, _ in wanted]
-        for key in set(old).difference(keys):
-            deletes[key] = subject.entries.pop(key)
+        if old and old != keys:
+            for key in set(old).difference(keys):
+                deletes[key] = entries.pop(key)
         for key, (_, value) in zip(keys, wanted, strict=True):
-            if subject.entries.get(key) != value:
+            if entries.get(key) != value:
                 upserts[key] = value
-                subject.entries[key] = value
+                entries[key] = value
         if keys:
             subject.by_peer[place] = keys
 

@@ -111,7 +111,7 @@ def test_range_does_not_lose_the_port_inside_it() -> None:
 
 def test_icmp_needs_a_rule_like_anything_else() -> None:
     """Echo passes only by a rule that admits it (GHSA-c66w-hq56-4q97)."""
-    peer = {"fromEndpoints": [{}]}
+    peer: dict[str, Any] = {"fromEndpoints": [{}]}
     tcp = cnp(ingress=[{**peer, "toPorts": [{"ports": [{"port": "0", "protocol": "TCP"}]}]}])
     echo = cnp("q", ingress=[{**peer, "icmps": [{"fields": [{"type": 8}]}]}])
     made = cluster(tcp)

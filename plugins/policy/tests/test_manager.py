@@ -23,6 +23,7 @@ from axoneme.core.model.labels import LabelSet
 from axoneme.core.state import TableRegistry
 from axoneme.core.store.folder import FolderStore
 from axoneme.plugins.policy import cidrs
+from axoneme.plugins.policy import manager as manager_module
 from axoneme.plugins.policy.cidrs import CidrIdentities
 from axoneme.plugins.policy.decode.kinds import decode_object
 from axoneme.plugins.policy.engine import PolicyEngine
@@ -320,6 +321,24 @@ def test_too_many_entries_lock_the_identity(tmp_path: Path) -> None:
             await node.store.apply(policy({"toPorts": [{"ports": ports[:2]}]}))
             await node.until(lambda: not node.maps.rows[WEB].overflow)
             assert node.passes(9, 81)
+
+    run(scenario())
+
+
+def test_a_large_change_leaves_the_loop_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Subjects come one turn after the other, the one that is waited for first."""
+    monkeypatch.setattr(manager_module, "FLUSH_MOST", 1)
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            node.manager.engine.set_subject(CLIENT)
+            node.manager.engine.set_subject(302)
+            await node.manager.wait_for(WEB)
+            assert WEB in node.maps.rows
+            assert node.maps.rows[WEB].revision < 4
+            await node.until(lambda: node.maps.rows.keys() == {WEB, CLIENT, 302})
 
     run(scenario())
 
