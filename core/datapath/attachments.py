@@ -172,13 +172,21 @@ class AttachmentTarget:
                 f"{row.hook} of {row.ifname or row.path}: there is no program {row.program}"
             )
         if row.hook in _CLASSIC and (row.classic or not self.tcx):
-            tc.attach(row.ifindex, _CLASSIC[row.hook], program.fd, program.name)
-            self._classic.add(row.key)
-            self._remove(self.folder / row.pin_name)
+            self._attach_classic(row, program)
             return
         self._attach_link(row, program)
         if row.key in self._classic:
             self._detach_classic(row.key)
+
+    def _attach_classic(self, row: Attachment, program: Program) -> None:
+        parent = _CLASSIC[row.hook]
+        if row.key in self._classic:
+            present = tc.current(row.ifindex, parent)
+            if present is not None and present.prog_id == program.id:
+                return
+        tc.attach(row.ifindex, parent, program.fd, program.name)
+        self._classic.add(row.key)
+        self._remove(self.folder / row.pin_name)
 
     def _attach_link(self, row: Attachment, program: Program) -> None:
         pin = self.folder / row.pin_name

@@ -77,6 +77,7 @@ class DatapathManager:
         self._prepared: gen.Generation | None = None
         self._settled = False
         self._statistics = -1
+        self._enums: dict[str, EnumTable] = {}
 
     # -- start -------------------------------------------------------------------------
 
@@ -132,6 +133,7 @@ class DatapathManager:
 
     def _register(self) -> None:
         self.registry = self._base.copy()
+        self._enums = {}
         if self._hook is None:
             return
         bpf_registration.register(self.registry, self.config)
@@ -210,7 +212,9 @@ class DatapathManager:
 
     def enums(self, macro: str) -> EnumTable:
         """Numbers of an X-macro of the headers, such as ``AXO_DROP``."""
-        return find_enum(self.registry.include_dirs, macro)
+        if macro not in self._enums:  # headers are read once: it is asked for at each map change
+            self._enums[macro] = find_enum(self.registry.include_dirs, macro)
+        return self._enums[macro]
 
     def stats(self) -> list[ProgramStats]:
         """Run counts and times of the entry programs (see :meth:`enable_statistics`)."""

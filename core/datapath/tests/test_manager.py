@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 
 from axoneme.core.datapath import links, syscalls, tc, testrun
@@ -123,10 +124,12 @@ def test_programs_run_on_the_device_and_survive_the_agent(
     assert len(second.target.attached()) == 1
 
 
-def test_replacement_leaves_no_gap(make: Make, veth: tuple[int, int]) -> None:
+@pytest.mark.parametrize("classic", [False, True], ids=["tcx", "clsact"])
+def test_replacement_leaves_no_gap(make: Make, veth: tuple[int, int], classic: bool) -> None:
     """While 20 generations follow each other under load, each frame is counted, once."""
+    wanted = {k: attrs.evolve(r, classic=classic) for k, r in rows((veth[0], "tc-ingress")).items()}
     first = make(verdict=2)
-    first.target.resync(rows((veth[0], "tc-ingress")))
+    first.target.resync(wanted)
     netns = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY)
     stop = threading.Event()
     sent = 0
@@ -146,7 +149,7 @@ def test_replacement_leaves_no_gap(make: Make, veth: tuple[int, int]) -> None:
     try:
         for number in range(20):
             last = make(verdict=2 if number % 2 else 4)
-            assert last.target.resync(rows((veth[0], "tc-ingress"))) == {}
+            assert last.target.resync(wanted) == {}
     finally:
         stop.set()
         thread.join()
@@ -225,6 +228,20 @@ def test_clsact_when_tcx_is_off_and_back(make: Make, veth: tuple[int, int]) -> N
     assert tc.current(veth[0], tc.INGRESS) is None
     send(2)
     assert counted(modern) == 4
+
+
+def test_removed_classic_filter_is_repaired(make: Make, veth: tuple[int, int]) -> None:
+    """Somebody flushed the device's filters: the next full pass puts ours back, and a pass that
+    finds it in place leaves it alone."""
+    manager = make(**{"enable-tcx": False})
+    wanted = rows((veth[0], "tc-ingress"))
+    manager.target.resync(wanted)
+    subprocess.run(["tc", "qdisc", "del", "dev", "axot0", "clsact"], check=True)
+    assert tc.current(veth[0], tc.INGRESS) is None
+    assert manager.target.resync(wanted) == {}
+    assert manager.target.resync(wanted) == {}
+    send(2)
+    assert counted(manager) == 2
 
 
 def test_classic_filters_of_an_older_agent_are_swept(make: Make, veth: tuple[int, int]) -> None:
