@@ -195,8 +195,8 @@ class FolderEngine:
     def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
         """Take or renew ``Lease kube-system/<name>`` for ``duration`` seconds."""
         key = ObjectKey("Lease", "kube-system", name)
-        now = datetime.now(UTC)
         with self._locked(key.kind):
+            now = datetime.now(UTC)  # not before the lock is held: the holder may just renew
             version = 0
             try:
                 old = self.read(key)
@@ -204,7 +204,7 @@ class FolderEngine:
                 renewed = datetime.fromisoformat(str(old.spec.get("renewTime", "")))
                 age = (now - renewed).total_seconds()
                 limit = float(old.spec.get("leaseDurationSeconds", 0))
-                if old.spec.get("holderIdentity") not in ("", None, holder) and 0 <= age < limit:
+                if old.spec.get("holderIdentity") not in ("", None, holder) and abs(age) < limit:
                     return False
             except (NotFoundError, InvalidObjectError, ValueError):
                 pass  # none, or one that nobody can read: it is free
