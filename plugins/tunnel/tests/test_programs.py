@@ -281,3 +281,37 @@ def test_a_packet_without_a_key_is_dropped(bench: PacketBench, family: str) -> N
     packet = ip(family, REMOTE[family], POD[family]) / TCP(sport=1, dport=80)
     assert receive(bench, packet, 0, underlay=0)[0] == SHOT
     assert drop(bench) == "NO_TUNNEL_KEY"
+
+
+@pytest.fixture(scope="module")
+def device() -> Iterator[PacketBench]:
+    """The programs of a native device, on a node with a tunnel."""
+    registry = DatapathRegistry()
+    for name in ("from_netdev", "to_netdev"):
+        registry.program(name, PROGRAMS / "netdev.bpf.c", "tc")
+    for point, function in STAGES:
+        registry.stage(point, function, SOURCE)
+    made = PacketBench(registry, unit="netdev")
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("family", "world"), [("4", 9), ("6", 10)])
+def test_outside_the_tunnel_nobody_is_a_remote_pod(
+    device: PacketBench, family: str, world: int
+) -> None:
+    """A packet from the network with a remote pod's address is the world's; a node's its own."""
+    bench = fill(device, "4")
+    tail = TCP(sport=1, dport=80, flags="S")
+    for source, identity in ((REMOTE[family], world), (REMOTE_NODE[family], 6)):
+        bench.events()
+        done = bench.run("from_netdev", ip(family, source, POD[family]) / tail, ifindex=LO)
+        assert done.verdict == REDIRECT
+        [event] = bench.events()
+        assert event.src_identity == identity
+
+
+def test_encapsulated_packets_leave_unexamined(device: PacketBench) -> None:
+    """The mark of the tunnel device spares them everything, even a parse."""
+    broken = bytes(Ether(type=0x0800)) + b"\xff" * 30
+    assert device.run("to_netdev", broken, ifindex=LO, mark=0x400).verdict == OK
