@@ -3,7 +3,8 @@
 A ``conftest.py`` imports what it wants and overrides ``packet_registry`` to say which plugins take
 part::
 
-    from axoneme.core.testing.packet_fixtures import *  # noqa: F403
+    from axoneme.core.testing.packet_fixtures import a, b, bench, closed, compile_cache
+    from axoneme.core.testing.packet_fixtures import devices, shared_bench
 
     @pytest.fixture(scope="session")
     def packet_registry() -> DatapathRegistry:
@@ -81,9 +82,11 @@ class Pod:
         fields = {("hlim" if k == "ttl" else k): v for k, v in fields.items()}
         return ethernet / IPv6(src=source or self.ip6, dst=target, **fields)
 
-    def tcp(self, version: int, to: Pod | str, flags: str = "S", **ports: int) -> Packet:
-        """A TCP segment to port 80 from port 1000 unless told otherwise."""
-        return self.frame(version, to) / TCP(flags=flags, **{"sport": 1000, "dport": 80, **ports})
+    def tcp(
+        self, version: int, to: Pod | str, flags: str = "S", *, sport: int = 1000, dport: int = 80
+    ) -> Packet:
+        """A TCP segment."""
+        return self.frame(version, to) / TCP(flags=flags, sport=sport, dport=dport)
 
     def udp(self, version: int, to: Pod | str, sport: int = 1000, dport: int = 53) -> Packet:
         """A datagram."""

@@ -92,7 +92,7 @@ class PolicyKey:
     port: int = network()
 
 
-@frozen
+@frozen(kw_only=True)
 class PolicyValue:
     """Value of an inner map of ``axo_policy``."""
 
@@ -103,7 +103,7 @@ class PolicyValue:
     prefix_len: int = field()
 
 
-@frozen
+@frozen(kw_only=True)
 class FlowEntry:
     """``struct axo_ct_entry``; pairs are by direction, ``accept`` by direction and hook."""
 
@@ -123,7 +123,7 @@ class FlowEntry:
     endpoint: tuple[int, ...] = field()
 
 
-@frozen
+@frozen(kw_only=True)
 class EventRecord:
     """``struct axo_event``."""
 

@@ -196,10 +196,12 @@ class PacketBench:
         if precedence is None:
             precedence = 255 if deny else 1
         key = models.PolicyKey(40 + bits, peer, direction, proto, port)
-        value = models.PolicyValue(precedence, cookie, 0, int(deny), bits)
+        value = models.PolicyValue(
+            precedence=precedence, cookie=cookie, proxy_port=0, deny=int(deny), prefix_len=bits
+        )
         self.subject(subject)[key] = value
 
-    def run(self, program: str, packet: Any, **fields: int) -> Outcome:
+    def run(self, program: str, packet: Any, **fields: Any) -> Outcome:
         """Run one packet; ``fields`` as of :func:`axoneme.core.datapath.testrun.run`."""
         before = self.drops()
         done = testrun.run(self.loaded.programs[program].fd, bytes(packet), **fields)

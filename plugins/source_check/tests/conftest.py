@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 
 from axoneme.core.datapath.registry import DatapathRegistry
-from axoneme.core.testing.packet_fixtures import *  # noqa: F403
-from axoneme.core.testing.packet_fixtures import container_registry
+from axoneme.core.testing.packet_fixtures import (  # noqa: F401
+    a,
+    b,
+    bench,
+    closed,
+    compile_cache,
+    container_registry,
+    devices,
+    populate,
+    shared_bench,
+)
 
 
 @pytest.fixture(scope="session")

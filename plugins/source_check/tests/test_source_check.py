@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from axoneme.core.testing.packets import OK, SHOT, PacketBench
 
 pytestmark = pytest.mark.root
 
-REFUSED = {
+REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "another pod's address": lambda a, b: a.frame(4, "198.51.100.1", source=b.ip4) / TCP(),
     "another pod's IPv6 address": lambda a, b: a.frame(6, "2001:db8::1", source=b.ip6) / TCP(),
     "the router's": lambda a, b: a.frame(4, b, source="10.244.1.1") / TCP(),
@@ -36,7 +37,7 @@ REFUSED = {
     "link-local echo": lambda a, b: a.frame(6, b, source="fe80::b") / ICMPv6EchoRequest(),
 }
 
-ALLOWED = {
+ALLOWED: dict[str, Callable[[Any, Any], Any]] = {
     "DHCP discover": lambda a, b: (
         Ether(src=a.mac, dst="ff:ff:ff:ff:ff:ff")
         / IP(src="0.0.0.0", dst="255.255.255.255")
