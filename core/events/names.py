@@ -80,6 +80,15 @@ class Names:
         except OSError:
             return ""
 
+    def rule(self, cookie: int) -> str:
+        """Where the policy rule behind a cookie comes from, while it is in force.
+
+        From table ``rules`` (key: the cookie; column ``origin``), which a policy plugin keeps.
+        """
+        rules = self._table("rules")
+        row = rules.get(cookie) if rules is not None else None
+        return str(getattr(row, "origin", ""))
+
     def describe(self, event: Event) -> dict[str, Any]:
         """An event as what JSON can hold, numbers and names beside each other."""
         described: dict[str, Any] = {
@@ -110,6 +119,7 @@ class Names:
             described["match"] = event.match
         if event.cookie:
             described["cookie"] = event.cookie
+            described["rule"] = self.rule(event.cookie)
         if event.data:
             described["data"] = dict(event.data)
         return described

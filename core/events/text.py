@@ -29,7 +29,8 @@ def line(event: Described, *, numeric: bool = False) -> tuple[str, str | None]:
 
 def _drop(event: Described, numeric: bool) -> tuple[str, str | None]:
     return (
-        f"xx drop ({event['text']}) {_where(event, numeric)}, {_device(event)}"
+        f"xx drop ({event['text']}{_rule(event, numeric)}) {_where(event, numeric)}, "
+        f"{_device(event)}"
         f"identity {_identities(event, numeric)}: {_flow(event, numeric)}",
         "red",
     )
@@ -52,11 +53,10 @@ def _verdict(event: Described, numeric: bool) -> tuple[str, str | None]:
     allowed = event.get("verdict") == "allowed"
     side = "source" if event["direction"] == "ingress" else "destination"
     remote = _identity(event[side], numeric)
-    rule = f", rule {event['cookie']}" if event.get("cookie") else ""
     return (
         f"Policy verdict log: local {_endpoint(event, numeric)}, remote {remote}, "
         f"{event['direction']}, action {'allow' if allowed else 'deny'}, "
-        f"match {event.get('match') or 'none'}{rule}, {_flow(event, numeric)}",
+        f"match {event.get('match') or 'none'}{_rule(event, numeric)}, {_flow(event, numeric)}",
         "green" if allowed else "red",
     )
 
@@ -66,6 +66,13 @@ def _other(event: Described, numeric: bool) -> tuple[str, str | None]:
     text = f" ({event['text']})" if event.get("text") else ""
     flow = f": {_flow(event, numeric)}" if event["source"]["address"] else ""
     return f"** {event['type']}{text} {_where(event, numeric)}{data}{flow}", "cyan"
+
+
+def _rule(event: Described, numeric: bool) -> str:
+    """Which policy rule decided, where one did."""
+    if not event.get("cookie"):
+        return ""
+    return f", rule {(not numeric and event.get('rule')) or event['cookie']}"
 
 
 def _where(event: Described, numeric: bool) -> str:

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any, cast
 
 import pytest
+from attrs import evolve, frozen
 from click.testing import CliRunner
 
 from axoneme.core.cli.monitor import monitor
@@ -164,6 +165,23 @@ def test_drop_line(tables: TableRegistry) -> None:
     assert colour == "red"
     numeric, _ = line(Names(tables).describe(DROP), numeric=True)
     assert numeric.endswith("identity 12034 -> 26612: 10.244.2.5:40312 -> 10.244.1.7:80 tcp SYN")
+
+
+def test_rule_that_decided(tables: TableRegistry) -> None:
+    """A deny rule is named by its policy; one that is gone by now, by its number."""
+
+    @frozen
+    class Row:
+        cookie: int
+        origin: str
+
+    tables.create("rules", Row, key=lambda r: r.cookie).upsert(
+        Row(7, "CiliumNetworkPolicy shop/no-clients")
+    )
+    names = Names(tables)
+    text, _ = line(names.describe(evolve(DROP, text="Policy denied by denylist", cookie=7)))
+    assert "(Policy denied by denylist, rule CiliumNetworkPolicy shop/no-clients)" in text
+    assert "rule 8)" in line(names.describe(evolve(DROP, cookie=8)))[0]
 
 
 def test_lines_of_other_types(tables: TableRegistry) -> None:
