@@ -35,6 +35,9 @@ IDLE_SECONDS: Final = 60.0
 SEND_SECONDS: Final = 30.0
 """How long a client may leave what is sent to it unread."""
 
+CLOSE_SECONDS: Final = 1.0
+"""How long the last answer may take to be read once the connection ends."""
+
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid: unix(7)
 
 
@@ -97,6 +100,8 @@ class ApiServer:
             return
         self._server.close()
         self._server = None
+        for _ in range(5):  # turns of the loop until what was just accepted has its task
+            await asyncio.sleep(0)
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -120,8 +125,8 @@ class ApiServer:
         except asyncio.CancelledError:
             pass  # stop() ends us; asyncio would log it as an error
         finally:
+            await _close(writer)
             self._tasks.discard(task)
-            writer.close()
 
     def _refusal(self, writer: asyncio.StreamWriter) -> ApiError | None:
         peer = writer.get_extra_info("socket")
@@ -199,6 +204,16 @@ async def _send(writer: asyncio.StreamWriter, message: Any) -> None:
     writer.write(message if isinstance(message, bytes) else encode(message))
     async with asyncio.timeout(SEND_SECONDS):
         await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close and see it through, so that the loop can end; a peer that does not read is cut off."""
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await writer.wait_closed()
+    except (TimeoutError, OSError, asyncio.CancelledError):
+        writer.transport.abort()
 
 
 def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
