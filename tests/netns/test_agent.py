@@ -1,0 +1,266 @@
+"""An agent and an operator in one network namespace, with pods made through the local API."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from axoneme.core.api.client import call
+from axoneme.core.errors import ApiError, AxonemeError
+from axoneme.core.netlink.namespaces import create_netns, delete_netns
+
+pytestmark = [pytest.mark.root, pytest.mark.serial]
+
+AXONEME = str(Path(sys.executable).with_name("axoneme"))
+
+
+class Node:
+    """One node: a namespace, a store, an operator and an agent that can be killed."""
+
+    def __init__(self, folder: Path, bpf_root: Path) -> None:
+        self.folder = folder
+        self.tag = f"axot-{uuid4().hex[:6]}"
+        self.socket = folder / "state" / "axoneme.sock"
+        self.netns: list[str] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.config = {
+            "node-name": "n1",
+            "state-dir": str(folder / "state"),
+            "lib-dir": os.environ.get("AXONEME_TEST_LIB", "/var/tmp/axot-lib"),
+            "store-path": str(folder / "store"),
+            "bpf-root": str(bpf_root),
+            "agent-health-port": 0,
+            "leader-election-retry-period": "0.2s",
+            "identity-change-grace-period": "0.2s",
+            "cluster-pool-ipv4-cidr": "10.244.0.0/29",
+            "cluster-pool-ipv4-mask-size": 29,
+            "cluster-pool-ipv6-cidr": "fd00:10:244::/64",
+            "cluster-pool-ipv6-mask-size": 64,
+        }
+        self.make_netns("")
+        self._underlay()
+
+    def make_netns(self, suffix: str) -> str:
+        name = self.tag + suffix
+        create_netns(name)
+        self.netns.append(name)
+        return name
+
+    def _underlay(self) -> None:
+        peer = self.make_netns("x")
+        for line in (
+            f"ip link add eth0 netns {self.tag} type veth peer name eth0 netns {peer}",
+            f"ip -n {self.tag} addr add 172.31.7.2/24 dev eth0",
+            f"ip -n {self.tag} addr add fd31:7::2/64 dev eth0 nodad",
+            f"ip -n {self.tag} link set eth0 up",
+            f"ip -n {peer} addr add 172.31.7.1/24 dev eth0",
+            f"ip -n {peer} link set eth0 up",
+            f"ip -n {self.tag} route add default via 172.31.7.1",
+        ):
+            subprocess.run(line.split(), check=True)
+
+    def start(self, role: str) -> subprocess.Popen[bytes]:
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.config))
+        command = ["nsenter", f"--net=/run/netns/{self.tag}", AXONEME, role, "--config", str(path)]
+        with (self.folder / f"{role}.log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    def start_agent(self) -> subprocess.Popen[bytes]:
+        process = self.start("agent")
+        for _ in range(600):
+            with suppress(AxonemeError):
+                call(self.socket, "cni.status", {}, 5)
+                return process
+            assert process.poll() is None, self.log("agent")
+            time.sleep(0.1)
+        raise AssertionError(self.log("agent"))
+
+    def log(self, role: str) -> str:
+        return (self.folder / f"{role}.log").read_text()[-4000:]
+
+    def put_pod(self, name: str, labels: dict[str, str] | None = None) -> None:
+        path = self.folder / "store" / "Pod" / f"default.{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": name,
+                "namespace": "default",
+                "uid": f"u-{name}",
+                "labels": labels or {"app": "test"},
+            },
+            "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
+        }
+        hidden = path.with_name(f".{name}")
+        hidden.write_text(yaml.safe_dump(body))
+        hidden.rename(path)
+
+    def params(self, name: str, container: str = "", netns: str = "") -> dict[str, Any]:
+        return {
+            "env": {
+                "CNI_CONTAINERID": container or f"c-{name}",
+                "CNI_IFNAME": "eth0",
+                "CNI_NETNS": netns or f"/run/netns/{self.tag}-{name}",
+                "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={name}",
+            },
+            "config": json.dumps({"cniVersion": "1.0.0", "name": "axoneme", "type": "axoneme-cni"}),
+        }
+
+    def add(self, name: str) -> list[str]:
+        """A pod's addresses."""
+        self.make_netns(f"-{name}")
+        self.put_pod(name)
+        result = call(self.socket, "cni.add", self.params(name), 30)
+        return [ip["address"].split("/")[0] for ip in result["ips"]]
+
+    def endpoints(self) -> dict[str, dict[str, Any]]:
+        return {e["pod"]: e for e in call(self.socket, "endpoint.list", {}, 10)}
+
+    def ping(self, pod: str, address: str) -> bool:
+        command = ["ip", "netns", "exec", f"{self.tag}-{pod}", "ping", "-c1", "-W1", address]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def links(self) -> set[str]:
+        command = ["ip", "-n", self.tag, "-br", "link"]
+        out = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+        return {line.split("@")[0] for line in out.splitlines() if line.startswith("axo")}
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        for name in reversed(self.netns):
+            with suppress(AxonemeError):
+                delete_netns(name)
+
+
+@pytest.fixture
+def node(tmp_path: Path, axoneme_bpffs: Path) -> Iterator[Node]:
+    found = Node(tmp_path, axoneme_bpffs)
+    try:
+        found.start("operator")
+        yield found
+    finally:
+        found.close()
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10) -> None:
+    for _ in range(int(seconds * 20)):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("never happened")
+
+
+def test_pods_survive_kill_and_restart(node: Node) -> None:
+    """Two pods talk in both families, also while the agent is dead and after it is back."""
+    agent = node.start_agent()
+    node.add("a")
+    addresses = node.add("b")
+    assert all(node.ping("a", address) for address in addresses)
+    before = node.endpoints()
+    agent.send_signal(signal.SIGKILL)
+    agent.wait()
+    assert all(node.ping("a", address) for address in addresses)
+    agent = node.start_agent()
+    after = node.endpoints()
+    for pod in ("a", "b"):
+        for field in ("id", "identity", "ipv4", "ipv6", "interface", "state"):
+            assert after[pod][field] == before[pod][field]
+    assert all(node.ping("a", address) for address in addresses)
+    agent.terminate()
+    assert agent.wait(10) == 0
+    assert all(node.ping("a", address) for address in addresses)
+
+
+def test_repeats_duplicates_and_removals(node: Node) -> None:
+    """The same ADD again is the same endpoint; another container of the pod is refused; DEL is
+    idempotent and takes everything along."""
+    node.start_agent()
+    links = node.links()
+    node.add("a")
+    first = call(node.socket, "cni.add", node.params("a"), 30)
+    assert first["ips"] == call(node.socket, "cni.add", node.params("a"), 30)["ips"]
+    other = node.make_netns("-other")
+    with pytest.raises(ApiError, match="has endpoint"):
+        call(node.socket, "cni.add", node.params("a", "c-2", f"/run/netns/{other}"), 30)
+    assert len(node.endpoints()) == 1
+    for _ in range(2):
+        call(node.socket, "cni.del", node.params("a"), 30)
+    assert node.endpoints() == {}
+    assert node.links() == links
+    rows = call(node.socket, "map.get", {"name": "axo_ep_by_if"}, 10)["entries"]
+    assert rows == []
+    eventually(lambda: not list((node.folder / "store" / "CiliumEndpoint").glob("*.yaml")))
+    assert not list((node.folder / "state" / "endpoints").iterdir())
+
+
+def test_failed_adds_leave_nothing(node: Node) -> None:
+    """No namespace, no address left, no pod object: a clear error, and not a trace of it."""
+    node.start_agent()
+    links = node.links()
+    node.put_pod("ghost")
+    with pytest.raises(ApiError, match="network namespace"):
+        call(node.socket, "cni.add", node.params("ghost"), 30)
+    assert node.links() == links
+    for number in range(5):
+        node.add(f"p{number}")
+    with pytest.raises(ApiError, match=r"no address left.*10\.244\.0\.0/29"):
+        node.add("p5")
+    assert len(node.endpoints()) == 5
+    assert len(node.links() - links) == 5
+    call(node.socket, "cni.del", node.params("p0"), 30)
+    result = call(node.socket, "cni.add", node.params("p5"), 30)
+    assert result["ips"]
+
+
+def test_second_agent_refuses(node: Node) -> None:
+    """Two agents for one node: the second says who runs and exits with 1."""
+    node.start_agent()
+    second = node.start("agent")
+    assert second.wait(20) == 1
+    assert "another agent runs on this node" in node.log("agent")
+    call(node.socket, "cni.status", {}, 5)
+
+
+def test_labels_change_the_identity(node: Node) -> None:
+    """A label of a running pod gives it another identity; it keeps talking meanwhile."""
+    node.start_agent()
+    node.add("a")
+    addresses = node.add("b")
+    before = node.endpoints()["a"]["identity"]
+    node.put_pod("a", {"app": "other"})
+    eventually(lambda: node.endpoints()["a"]["identity"] != before)
+    assert "k8s:app=other" in node.endpoints()["a"]["labels"]
+    assert all(node.ping("a", address) for address in addresses)
+    assert node.endpoints()["b"]["identity"] == before
+
+
+def test_half_made_link_is_swept(node: Node) -> None:
+    """What a killed ADD left is gone after the start; a stranger's link stays."""
+    agent = node.start_agent()
+    agent.kill()
+    agent.wait()
+    for name, alias in (("axo0000000001", "axoneme-endpoint:x:eth0"), ("axotmine", "mine")):
+        subprocess.run(["ip", "-n", node.tag, "link", "add", name, "type", "veth"], check=True)
+        subprocess.run(["ip", "-n", node.tag, "link", "set", name, "alias", alias], check=True)
+    node.start_agent()
+    assert "axo0000000001" not in node.links()
+    assert "axotmine" in node.links()
