@@ -35,9 +35,7 @@ def axoneme_configure_interface(
 
 
 @hookspec
-def axoneme_label_endpoint(
-    endpoint: Endpoint, labels: LabelSet, agent: Agent
-) -> LabelSet | None:
+def axoneme_label_endpoint(endpoint: Endpoint, labels: LabelSet, agent: Agent) -> LabelSet | None:
     """Give or change the identity labels of an endpoint.
 
     Called, each plugin seeing the result of the one before, whenever the pod's labels, its

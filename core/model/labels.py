@@ -39,7 +39,9 @@ class Label:
         return cls(source, key, value) if colon else cls(ANY, name, value)
 
     def __str__(self) -> str:
-        return f"{self.source}:{self.key}={self.value}" if self.value else f"{self.source}:{self.key}"
+        return (
+            f"{self.source}:{self.key}={self.value}" if self.value else f"{self.source}:{self.key}"
+        )
 
 
 @frozen

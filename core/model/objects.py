@@ -17,19 +17,20 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 @frozen(order=True)
 class ObjectKey:
-    """Identifies an object: ``kind`` is the CamelCase kind, ``namespace`` ``""`` if cluster-wide."""
+    """Identifies an object: CamelCase kind, namespace (``""`` if cluster-wide), name."""
 
     kind: str
     namespace: str
     name: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        return f"{self.kind} {name}"
 
 
 @frozen(eq=False)
 class ClusterObject:
-    """One object of the cluster. ``body`` is the whole manifest, metadata included; never change it."""
+    """One object. ``body`` is the whole manifest, metadata included; never change it."""
 
     key: ObjectKey
     api_version: str

@@ -15,6 +15,7 @@ from ipaddress import (
 from typing import Any, TypeVar
 
 import attrs
+
 from axoneme.core.errors import AxonemeError, NotFoundError
 from axoneme.core.state.table import Index, Table
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncinotify import Inotify, Mask
+
 from axoneme.core.errors import AxonemeError, NotFoundError, StoreError
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.store.engine import SUFFIX, FolderEngine

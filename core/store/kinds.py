@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from attrs import frozen
+
 from axoneme.core.errors import AxonemeError
 
 Validate = Callable[[Mapping[str, Any]], None]

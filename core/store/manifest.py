@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import yaml
+
 from axoneme.core.errors import InvalidObjectError
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.store.kinds import KindRegistry

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
+
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.store.kinds import KindRegistry
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from attrs import frozen
+
 from axoneme.core.reconcile import Reconciler, reconciler
 from axoneme.core.state import Table
 

@@ -7,10 +7,11 @@ from ipaddress import IPv4Address
 
 import pytest
 from attrs import frozen
-from axoneme.core.errors import AxonemeError, NotFoundError
-from axoneme.core.state import Changes, Table, TableRegistry
 from hypothesis import given
 from hypothesis import strategies as st
+
+from axoneme.core.errors import AxonemeError, NotFoundError
+from axoneme.core.state import Changes, Table, TableRegistry
 
 
 @frozen

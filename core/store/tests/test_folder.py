@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from attrs import frozen
+
 from axoneme.core.errors import ConflictError, InvalidObjectError, NotFoundError, StoreError
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.state import Table
