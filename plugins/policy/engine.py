@@ -30,29 +30,27 @@ from axoneme.plugins.policy.entries import (
     resolve,
     value_of,
 )
-from axoneme.plugins.policy.l4 import ANY, L4
 from axoneme.plugins.policy.selectors import Prefix, SelectorCache
 from axoneme.plugins.policy.subjects import (
-    Changing,
     Compiled,
+    Decision,
     Delta,
     RuleChange,
     Settings,
     Subject,
 )
 from axoneme.plugins.policy.terms import (
+    DEFAULTS,
+    LOCALHOST,
     Cookies,
     NamedPorts,
     Term,
     compile_rule,
-    default_allow,
     directions,
     named_ports,
 )
 
 DIRECTIONS = (INGRESS, EGRESS)
-
-Decision = list[tuple[L4, PolicyValue]]
 
 
 class PolicyEngine:
@@ -316,7 +314,7 @@ class PolicyEngine:
             dirty = subject.dirty[direction]
             for peer in dirty:
                 wanted = self._decide(subject, direction, peer, decided, enforced=enforced)
-                self._replace(subject, (direction, peer), wanted, (upserts, deletes))
+                subject.replace((direction, peer), wanted, (upserts, deletes))
             self.peers_computed += len(dirty)
             dirty.clear()
         return Delta(upserts, deletes)
@@ -361,8 +359,8 @@ class PolicyEngine:
     def _defaults(self, direction: int, peer: int, *, enforced: bool) -> dict[Term, None]:
         """What holds without any rule: everything where nothing is enforced; else the host."""
         if peer == ANY_PEER:
-            return {} if enforced else {_DEFAULT[direction]: None}
-        return {_LOCALHOST: None} if enforced and self.settings.allow_localhost else {}
+            return {} if enforced else {DEFAULTS[direction]: None}
+        return {LOCALHOST: None} if enforced and self.settings.allow_localhost else {}
 
     def _enforced(self, identity: int, subject: Subject, direction: int) -> bool:
         if self.settings.mode != "default":
@@ -372,30 +370,3 @@ class PolicyEngine:
         labels = self.selectors.labels(identity)
         # Who nobody can name yet (no labels known, or reserved:init) gets nothing by default.
         return labels is None or labels.get(RESERVED, "init") is not None
-
-    @staticmethod
-    def _replace(
-        subject: Subject,
-        place: tuple[int, int],
-        wanted: Decision,
-        delta: Changing,
-    ) -> None:
-        """Put the entries of one (direction, peer) in place and note the difference."""
-        upserts, deletes = delta
-        direction, peer = place
-        entries = subject.entries
-        old = subject.by_peer.pop(place, ())
-        keys = [PolicyKey(peer, direction, *l4) for l4, _ in wanted]
-        if old and old != keys:
-            for key in set(old).difference(keys):
-                deletes[key] = entries.pop(key)
-        for key, (_, value) in zip(keys, wanted, strict=True):
-            if entries.get(key) != value:
-                upserts[key] = value
-                entries[key] = value
-        if keys:
-            subject.by_peer[place] = keys
-
-
-_DEFAULT = (default_allow(INGRESS), default_allow(EGRESS))
-_LOCALHOST = Term(0, INGRESS, _DEFAULT[INGRESS].precedence, None, (ANY,))

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 FLUSH_MOST: Final = 5000
 """Decisions in one turn of the loop, some 20 to 50 ms: requests are served in between."""
 
+ORPHAN_SECONDS: Final = 60.0
+"""How long the policy of an identity without endpoints stays after somebody waited for it."""
+
 
 class PolicyManager:
     """One per agent. Also the :class:`axoneme.core.endpoints.policy.PolicyGate`."""
@@ -368,3 +371,10 @@ class PolicyManager:
             self._waiting[identity] -= 1
             if not self._waiting[identity]:
                 del self._waiting[identity]
+                loop = asyncio.get_running_loop()
+                loop.call_later(ORPHAN_SECONDS, self._drop_orphan, identity)
+
+    def _drop_orphan(self, identity: int) -> None:
+        """An endpoint that was waited for and never came leaves nothing behind."""
+        if not self._of_identity.get(identity) and not self._waiting[identity]:
+            self._update_subject(identity)

@@ -82,7 +82,7 @@ def report_status(report: StatusReport, manager: PolicyManager, mode: str) -> No
     elif not manager.synced.is_set():
         report.component("policy", "Warning", "policies are being read")
     elif refused:
-        report.component("policy", "Warning", f"{len(refused)} policies refused")
+        report.component("policy", "Warning", f"{len(refused)} refused: {refused[0].message}")
     else:
         report.component("policy", "Ok")
     if refused or full:

@@ -37,6 +37,7 @@ class PolicySources:
         self._decode = decode
         self._last_good = last_good
         self._rules: dict[ObjectKey, tuple[Sequence[Rule], InForce]] = {}
+        self._refused: dict[ObjectKey, str] = {}
 
     def put(self, obj: ClusterObject) -> Outcome:
         """An object is there, or has changed."""
@@ -56,6 +57,7 @@ class PolicySources:
     def remove(self, key: ObjectKey) -> None:
         """An object is deleted."""
         self._rules.pop(key, None)
+        self._refused.pop(key, None)
         self._last_good.forget(key)
 
     def synced(self) -> None:
@@ -90,6 +92,7 @@ class PolicySources:
         self, key: ObjectKey, rules: Sequence[Rule], force: InForce, message: str
     ) -> Outcome:
         self._rules[key] = (rules, force)
-        if message:
+        if message and self._refused.get(key) != message:
             log.warning("policy refused", extra={"object": str(key), "error": message})
+        self._refused[key] = message
         return Outcome(rules, PolicyRow(key, not message, force, len(rules), message))

@@ -9,6 +9,7 @@ from attrs import Factory, define, frozen
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.model.policy import Rule
 from axoneme.plugins.policy.entries import PolicyKey, PolicyValue
+from axoneme.plugins.policy.l4 import L4
 from axoneme.plugins.policy.terms import NamedPorts, Term
 
 Terms = dict[int, dict[Term, None]]
@@ -34,6 +35,8 @@ class Compiled:
     terms: list[tuple[Term, tuple[int, ...] | None]]  # with the handles of its peers
 
 
+Decision = list[tuple[L4, PolicyValue]]
+"""Entries of one peer."""
 Changing = tuple[dict[PolicyKey, PolicyValue], dict[PolicyKey, PolicyValue]]
 
 
@@ -49,6 +52,28 @@ class Subject:
     ports: tuple[NamedPorts, NamedPorts] = ({}, {})
     dirty: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
     fresh: bool = True
+
+    def replace(
+        self,
+        place: tuple[int, int],
+        wanted: Decision,
+        delta: Changing,
+    ) -> None:
+        """Put the entries of one (direction, peer) in place and note the difference."""
+        upserts, deletes = delta
+        direction, peer = place
+        entries = self.entries
+        old = self.by_peer.pop(place, ())
+        keys = [PolicyKey(peer, direction, *l4) for l4, _ in wanted]
+        if old and old != keys:
+            for key in set(old).difference(keys):
+                deletes[key] = entries.pop(key)
+        for key, (_, value) in zip(keys, wanted, strict=True):
+            if entries.get(key) != value:
+                upserts[key] = value
+                entries[key] = value
+        if keys:
+            self.by_peer[place] = keys
 
 
 @frozen

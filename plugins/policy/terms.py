@@ -84,9 +84,11 @@ def rule_prefixes(rule: Rule) -> set[Prefix]:
     return found
 
 
-def default_allow(direction: int) -> Term:
-    """The entry of a direction in which nothing is enforced."""
-    return Term(0, direction, ALLOW, None, (ANY,))
+DEFAULTS = tuple(Term(0, direction, ALLOW, None, (ANY,)) for direction in (INGRESS, EGRESS))
+"""What holds in a direction in which nothing is enforced."""
+
+LOCALHOST = Term(0, INGRESS, ALLOW, None, (ANY,))
+"""What holds for the node's own traffic to its pods."""
 
 
 class Cookies:

@@ -137,7 +137,8 @@ class Node:
         return found
 
     def _below(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
+        name = key if key.isprintable() and len(key) <= 80 else shown(key)
+        return f"{self.path}.{name}" if self.path else name
 
 
 def cidr_peer(cidr: Node, excepts: Node) -> CidrPeer:

@@ -181,6 +181,22 @@ def test_the_gate_opens_when_the_policy_is_in_the_kernel(tmp_path: Path) -> None
     run(scenario())
 
 
+def test_an_endpoint_that_never_came_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed ADD the identity's entries go again; with an endpoint they stay."""
+    monkeypatch.setattr(manager_module, "ORPHAN_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            node.endpoint(1, WEB)
+            await asyncio.gather(node.manager.wait_for(WEB), node.manager.wait_for(CLIENT))
+            assert node.maps.rows.keys() == {WEB, CLIENT}
+            await node.until(lambda: node.maps.rows.keys() == {WEB})
+
+    run(scenario())
+
+
 def test_the_gate_stays_shut_when_the_kernel_refuses(tmp_path: Path) -> None:
     """An identity whose policy could not be programmed is an error for the endpoint."""
 

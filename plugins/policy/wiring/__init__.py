@@ -1,1 +1,0 @@
-"""Between the pure engine and the agent: store, tables, kernel maps, API."""
