@@ -51,6 +51,21 @@ static __always_inline int axo_container_admit(struct __sk_buff *skb, struct axo
 	return axo_control_from(ctx);
 }
 
+/* An IPv6 link-local address on a pod's link is this node's, whichever it is. */
+static __always_inline int axo_is_nodes_link(const struct axo_ctx *ctx)
+{
+	return (ctx->pkt & AXO_PKT_LINKLOCAL) && axo_addr_is_linklocal6(&ctx->daddr);
+}
+
+/* Who a packet is for that is no endpoint's. */
+static __always_inline void axo_container_destination(struct axo_ctx *ctx)
+{
+	if (AXO_UNLIKELY(axo_is_nodes_link(ctx)))
+		ctx->dst_identity = AXO_ID_HOST;
+	else
+		axo_destination_lookup(ctx);
+}
+
 /* Conntrack and policy of the sender. */
 static __always_inline int axo_container_egress(struct __sk_buff *skb, struct axo_ctx *ctx,
 						int local)
@@ -60,7 +75,7 @@ static __always_inline int axo_container_egress(struct __sk_buff *skb, struct ax
 	if (ret != AXO_NEXT || !ctx->check)
 		return ret;
 	if (!local)
-		axo_destination_lookup(ctx);
+		axo_container_destination(ctx);
 	ret = AXO_STAGES(egress_policy);
 	if (ret != AXO_NEXT)
 		return ret;
@@ -82,6 +97,10 @@ static __always_inline int axo_container_away(struct __sk_buff *skb, struct axo_
 
 	if (axo_is_loopback(&ctx->daddr))
 		return -AXO_DROP_UNROUTABLE;
+	if (axo_is_nodes_link(ctx)) {
+		axo_trace(skb, ctx, AXO_TRACE_TO_HOST, 0);
+		return TC_ACT_OK;
+	}
 	ret = AXO_STAGES(egress_forward);
 	if (ret != AXO_NEXT)
 		return ret;

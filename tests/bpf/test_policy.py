@@ -204,3 +204,14 @@ def test_the_world_is_judged_by_the_longest_prefix(
     assert closed.run("from_container", a.tcp(version, inside), ifindex=a.ifindex).verdict == OK
     done = closed.run("from_container", a.tcp(version, outside), ifindex=a.ifindex)
     assert done.drop == "POLICY"
+
+
+def test_a_link_local_address_is_the_node_not_the_world(closed: PacketBench, a: Any) -> None:
+    """A rule for the world does not open the node's services on the pod's own link."""
+    sent = a.tcp(6, "fe80::1")
+    closed.rule(a.identity, EGRESS, peer=10)
+    assert closed.run("from_container", sent, ifindex=a.ifindex).drop == "POLICY"
+    closed.rule(a.identity, EGRESS, peer=1)
+    done = closed.run("from_container", sent, ifindex=a.ifindex)
+    assert (done.verdict, done.drop) == (OK, "")
+    assert closed.events(4)[-1].reason == 2  # to-host
