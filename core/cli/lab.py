@@ -123,13 +123,14 @@ def apply(files: tuple[Path, ...]) -> None:
     """
     from axoneme.core.lab import controller, settle
     from axoneme.core.lab.model import locked
+    from axoneme.core.lab.output import count
 
     running, output = _lab(), _output()
     store, documents = _read(running, files)
     with locked(running.paths):
         result = controller.apply(running, store, documents, output)
         settle.wait(running, store, output)
-    _finish(result, output, f"{result.applied} objects applied")
+    _finish(result, output, f"{count(result.applied, 'object')} applied")
 
 
 @lab.command()
@@ -138,13 +139,14 @@ def delete(files: tuple[Path, ...]) -> None:
     """Remove manifests' objects from the store, and the pods that follow from them."""
     from axoneme.core.lab import controller, settle
     from axoneme.core.lab.model import locked
+    from axoneme.core.lab.output import count
 
     running, output = _lab(), _output()
     store, documents = _read(running, files)
     with locked(running.paths):
         result = controller.delete(running, store, documents, output)
         settle.wait(running, store, output)
-    _finish(result, output, f"{result.deleted} objects deleted")
+    _finish(result, output, f"{count(result.deleted, 'object')} deleted")
 
 
 def _read(running: Lab, files: tuple[Path, ...]) -> tuple[SyncStore, list[Document]]:
@@ -161,10 +163,12 @@ def _read(running: Lab, files: tuple[Path, ...]) -> tuple[SyncStore, list[Docume
 
 def _finish(result: Result, output: Output, text: str) -> None:
     """Say what was done; fail when something could not be."""
+    from axoneme.core.lab.output import count
+
     if result.created:
-        text += f", {len(result.created)} pods started"
+        text += f", {count(len(result.created), 'pod')} started"
     if result.removed:
-        text += f", {len(result.removed)} pods removed"
+        text += f", {count(len(result.removed), 'pod')} removed"
     output.note(text)
     for name, message in sorted(result.failures.items()):
         output.error(f"pod {name}: {message}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from axoneme.core.errors import LabError
+from axoneme.core.lab import agents
 from axoneme.core.lab.model import IPAddress, PodRecord
 from axoneme.core.lab.paths import LabPaths
 
@@ -18,7 +19,8 @@ EXECUTABLE: Final = Path(__file__).parent.parent / "cni" / "bin" / "axoneme-cni"
 IFNAME: Final = "eth0"
 TRY_AGAIN_LATER: Final = 11
 """CNI error code: the plugin is not ready, the runtime should try again (CNI 1.1, "Error")."""
-RETRY_SECONDS: Final = 20.0
+AWAY_SECONDS: Final = 20.0
+BUSY_SECONDS: Final = 1.0
 CALL_SECONDS: Final = 100.0
 
 
@@ -31,13 +33,19 @@ class CniError(LabError):
 
 
 def add(paths: LabPaths, pod: PodRecord) -> tuple[IPAddress, ...]:
-    """ADD, tried again while the agent is away; the pod's addresses, IPv4 first."""
-    deadline = time.monotonic() + RETRY_SECONDS
+    """ADD, tried again while the agent is away; the pod's addresses, IPv4 first.
+
+    A runtime would try for ever. An agent that is ready and still says "later" is out of something,
+    addresses say: that is told soon.
+    """
+    start = time.monotonic()
     while True:
         try:
             return add_once(paths, pod)
         except CniError as error:
-            if error.code != TRY_AGAIN_LATER or time.monotonic() > deadline:
+            waited = time.monotonic() - start
+            limit = BUSY_SECONDS if agents.is_ready(paths, pod.node)[0] else AWAY_SECONDS
+            if error.code != TRY_AGAIN_LATER or waited > limit:
                 raise
             time.sleep(0.2)
 

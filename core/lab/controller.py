@@ -16,7 +16,7 @@ from axoneme.core.errors import NotFoundError
 from axoneme.core.lab import pods, workloads
 from axoneme.core.lab.manifests import Document
 from axoneme.core.lab.model import Lab, PodRecord
-from axoneme.core.lab.output import Output
+from axoneme.core.lab.output import Output, count
 from axoneme.core.lab.start import namespace_object, node_labels
 from axoneme.core.lab.validation import TEMPLATED
 from axoneme.core.model.objects import ClusterObject, ObjectKey
@@ -43,7 +43,7 @@ def apply(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Out
         if not document.known:
             kind = f"{document.body['kind']} ({document.body['apiVersion']})"
             output.warning(f"{document.where}: {kind} is not known here; kept, without effect")
-    with output.step(f"{len(documents)} objects into the store"):
+    with output.step(count(len(documents), "object") + " into the store"):
         _ensure_namespaces(store, documents)
         placed = {r.full_name: r.node for r in lab.pods()}
         for document in sorted(documents, key=lambda d: _rank(store, d)):
@@ -60,7 +60,7 @@ def delete(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Ou
         keys = dict.fromkeys([*_in_namespace(store, space), *keys])
     there = {key for key in keys if store.path(key).exists()}
     reconcile(lab, store, output, result, gone=frozenset(keys))
-    with output.step(f"{len(there)} objects out of the store"):
+    with output.step(count(len(there), "object") + " out of the store"):
         for key in sorted(keys, key=lambda k: k.kind == "Namespace"):
             if key not in there:
                 output.note(f"{key} is not there")
@@ -91,7 +91,7 @@ def reconcile(
         if n not in plans or plans[n].template != r.template or plans[n].node not in ("", r.node)
     ]
     if obsolete:
-        with output.step(f"remove {len(obsolete)} pods"):
+        with output.step(f"remove {count(len(obsolete), 'pod')}"):
             result.failures |= pods.destroy(lab, store, obsolete)
             result.removed += [r.full_name for r in obsolete]
     _delete_objects(store, objects, plans, records)
@@ -100,7 +100,7 @@ def reconcile(
     _refresh(store, plans, kept)
     missing = {n: p for n, p in plans.items() if n not in kept and n in placement}
     if missing:
-        with output.step(f"start {len(missing)} pods"):
+        with output.step(f"start {count(len(missing), 'pod')}"):
             result.failures |= pods.create(lab, store, missing, placement)
             result.created += [n for n in missing if n not in result.failures]
     for name, plan in plans.items():

@@ -24,6 +24,11 @@ def clean(text: object) -> str:
     return escape(_CONTROL.sub("", str(text)))
 
 
+def count(number: int, noun: str) -> str:
+    """``1 pod``, ``2 pods``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Output:
     """Progress and messages of one command."""
 

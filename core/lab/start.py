@@ -10,7 +10,7 @@ from typing import Any
 from axoneme.core.errors import LabError
 from axoneme.core.lab import agents, cleanup, pods, underlay
 from axoneme.core.lab.model import Lab, LabNode, locked
-from axoneme.core.lab.output import Output
+from axoneme.core.lab.output import Output, count
 from axoneme.core.lab.paths import BPF_DIR, OPERATOR, LabPaths
 from axoneme.core.lab.shell import run
 from axoneme.core.store.sync import SyncStore
@@ -47,14 +47,14 @@ def _claim(paths: LabPaths, output: Output) -> None:
     except FileExistsError:
         lab = Lab.load(paths)  # raises with its own hint when it is not a whole one
         raise LabError(
-            f"a lab of {len(lab.nodes)} nodes is running already",
+            f"a lab of {count(len(lab.nodes), 'node')} is running already",
             hint="go on with `axoneme lab apply -f FILE`, or end it with `axoneme lab down`",
         ) from None
 
 
 def _start(lab: Lab, output: Output) -> None:
     paths = lab.paths
-    with output.step(f"underlay and {len(lab.nodes)} nodes"):
+    with output.step(f"underlay and {count(len(lab.nodes), 'node')}"):
         _mount_bpf()
         for folder in (paths.store, paths.pods):
             folder.mkdir(parents=True, exist_ok=True)

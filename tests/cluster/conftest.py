@@ -151,7 +151,8 @@ def inventory() -> set[str]:
                 continue
             if any(b"/axoneme/" + NAME.encode() in part for part in command):
                 found.add(f"process {entry.name} {command[:6]!r}")
-    return found
+    # Other tests on this machine name what they make axot-…; ours has no dash there.
+    return {line for line in found if "axot-" not in line}
 
 
 def tree(root: str) -> set[str]:

@@ -227,7 +227,7 @@ def test_a_node_with_a_clashing_cidr_is_reported_and_others_go_on(cluster: Any) 
     cluster.up(2)
     try:
         cidr = cluster.call("node1", "node", "list")
-        taken = next(c for row in cidr for c in row["pod_cidrs"] if "." in c)
+        taken = next(c for row in cidr for c in row["pod-cidrs"] if "." in c)
         cluster.apply(
             "apiVersion: cilium.io/v2\nkind: CiliumNode\nmetadata: {name: intruder}\n"
             f"spec: {{addresses: [{{type: InternalIP, ip: 172.18.0.99}}], "
