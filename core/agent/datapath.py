@@ -80,7 +80,7 @@ def core_reconcilers(agent: Agent, runtime: RuntimeMap) -> dict[str, Reconciler[
         "axo_ep_by_if",
         datapath.typed("axo_ep_by_if", endpoint_maps.InterfaceKey, endpoint_maps.InterfaceValue),
         endpoint_maps.encode_interface,
-        after=changed,
+        after=agent.policy_generation.bump,
     )
     prefixes = MapTarget[Any, Any](
         "axo_ipcache",

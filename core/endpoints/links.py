@@ -7,6 +7,7 @@ that is made again after a crash looks the same to its neighbours.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -83,9 +84,9 @@ class EndpointLinks:
             raise NotFoundError(
                 f"network namespace {request.netns} of {request.owner}: {error.strerror}"
             ) from error
-        try:
-            self._remove_stale(name, request)
-            index, peer = self._netlink.create_veth(
+
+        def create() -> tuple[int, int]:
+            return self._netlink.create_veth(
                 name,
                 request.ifname,
                 peer_netns_fd=descriptor,
@@ -96,6 +97,15 @@ class EndpointLinks:
                 gso_max_size=settings.gso_max_size,
                 gro_max_size=settings.gro_max_size,
             )
+
+        try:
+            try:
+                index, peer = create()
+            except NetlinkError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+                self._remove_stale(name, request)
+                index, peer = create()
         finally:
             os.close(descriptor)
         return MadeLink(name, index, peer, mac, host_mac)
@@ -161,7 +171,7 @@ class EndpointLinks:
         old = self._netlink.link(name)
         if old is not None:
             if not old.alias.startswith(ENDPOINT_ALIAS):
-                raise NetlinkError(f"link {name} is there and not ours", errno=17)
+                raise NetlinkError(f"link {name} is there and not ours", errno=errno.EEXIST)
             self._netlink.delete_link(name)
         if delete_in(request.netns, request.ifname):
             log.warning(

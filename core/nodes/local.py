@@ -120,11 +120,14 @@ class LocalNode:
     async def wait_for_cidrs(self) -> None:
         """Wait until every enabled family has a pod CIDR, then publish the router addresses."""
         with self._seen.watch() as watch:
+            patience = 1.0
             while self.missing_families():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(watch.next(), 10.0)
-                if self.missing_families():
+                try:
+                    await asyncio.wait_for(watch.next(), patience)
+                except TimeoutError:
                     await self._tell_waiting()
+                    patience = 10.0
+        self.error = ""
         await self.publish()
 
     async def keep(self) -> None:

@@ -39,6 +39,7 @@ class FolderEngine:
     def __init__(self, root: Path, kinds: KindRegistry | None = None) -> None:
         self.root = root
         self.kinds = kinds or KindRegistry()
+        self._swept: dict[Path, float] = {}
 
     # Names
 
@@ -258,10 +259,15 @@ class FolderEngine:
             raise StoreError(f"{key}: {error.strerror}") from error
         return obj
 
-    @staticmethod
-    def _sweep(folder: Path) -> None:
-        """Remove what killed writers left; we hold the lock, so only age matters to editors."""
+    def _sweep(self, folder: Path) -> None:
+        """Remove what killed writers left; we hold the lock, so only age matters to editors.
+
+        A folder may hold thousands of files: it is looked through once in a while, not each time.
+        """
         limit = time.time() - _STALE_SECONDS
+        if self._swept.get(folder, 0.0) > limit:
+            return
+        self._swept[folder] = time.time()
         for path in folder.glob(".*.tmp"):
             with contextlib.suppress(OSError):
                 if path.stat().st_mtime < limit:
