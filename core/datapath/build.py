@@ -32,7 +32,7 @@ from axoneme.core.errors import CompileError
 
 log = logging.getLogger(__name__)
 
-COMPILER_VERSION: Final = 1
+COMPILER_VERSION: Final = 2
 """Part of the cache key: raise it when the compiler process answers differently."""
 _TIMEOUT_S: Final = 120
 _ERROR: Final = re.compile(

@@ -68,7 +68,7 @@ _OF_MAPS_TABLE: Final = re.compile(
     r"BPF_(?:F_)?TABLE\s*\(\s*\"(?:hash|array)_of_maps\$(\w+)\"\s*,[^,]+,[^,]+,\s*(\w+)"
 )
 _LISTING_FUNCTION: Final = re.compile(r"^Disassembly of function (\w+)")
-_LISTING_LINE: Final = re.compile(r"^; .*//@(\d+) *// Line +\d+$")
+_LISTING_LINE: Final = re.compile(r"^; .*//@(\d+) *// Line *\d+$")
 _NUMBER_COMMENT: Final = re.compile(r" //@\d+")
 _POSITION: Final = re.compile(re.escape(MAIN_FILE) + r":(\d+)")
 _LISTING_INSTRUCTION: Final = re.compile(r"^ *(\d+):\t")
