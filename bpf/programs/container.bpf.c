@@ -38,6 +38,7 @@ static __always_inline int axo_container_admit(struct __sk_buff *skb, struct axo
 	if (ret != AXO_NEXT)
 		return ret;
 	ret = AXO_STAGES(from_container_frame);
+	AXO_BARRIER(); /* nothing learnt there lives on in registers: a third of the verifier's walk */
 	if (ret != AXO_NEXT)
 		return ret;
 	if (ctx->eth_proto == AXO_ETH_ARP)
