@@ -145,15 +145,15 @@ def test_a_bad_value_names_key_value_and_what_is_allowed(axoneme: Axoneme) -> No
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "words"),
+    ("good", "bad"),
     [
-        ("struct portguard_count *count =", "struct portguard_cuont *count =", []),
-        ("if (!count)\n\t\treturn AXO_NEXT;", "if (!skb)\n\t\treturn AXO_NEXT;", []),
+        ("count->packets, 1", "count->packts, 1"),
+        ("if (!count)\n\t\treturn AXO_NEXT;", "if (!skb)\n\t\treturn AXO_NEXT;"),
     ],
     ids=["compiler", "verifier"],
 )
 def test_an_error_in_its_c_names_its_own_file_and_line(
-    axoneme: Axoneme, installed: Path, good: str, bad: str, words: list[str]
+    axoneme: Axoneme, installed: Path, good: str, bad: str
 ) -> None:
     """Both what does not compile and what the kernel's verifier refuses."""
     source = installed / "axoneme_portguard" / "portguard.bpf.c"
@@ -167,6 +167,7 @@ def test_an_error_in_its_c_names_its_own_file_and_line(
     finally:
         source.write_text(text)
     assert done.returncode == 1
-    lines = [f"portguard.bpf.c:{number}" for number in range(line, line + 4)]
+    # The verifier refuses the first use of what was not checked, two lines further on.
+    lines = [f"portguard.bpf.c:{number}: " for number in range(line, line + 3)]
     assert any(place in done.stderr for place in lines), done.stderr
     assert "portguard" in done.stderr
