@@ -25,6 +25,7 @@ from axoneme.core.api.server import ApiRouter, ApiServer
 from axoneme.core.cni.server import CniServer
 from axoneme.core.config import Config
 from axoneme.core.conntrack.gc import ConntrackCollector
+from axoneme.core.conntrack.task import register_metrics
 from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import EndpointLinks
 from axoneme.core.endpoints.manager import EndpointManager
@@ -36,7 +37,7 @@ from axoneme.core.endpoints.policy import PolicyGate
 from axoneme.core.endpoints.publisher import EndpointPublisher
 from axoneme.core.endpoints.realize import Realizer
 from axoneme.core.endpoints.tables import address_table, endpoint_table, interface_table
-from axoneme.core.errors import NotReadyError
+from axoneme.core.errors import ConfigError, NotReadyError
 from axoneme.core.events.service import EventService
 from axoneme.core.identities.allocator import IdentityAllocator, identity_table
 from axoneme.core.identities.filter import LabelFilter
@@ -78,6 +79,8 @@ class Agent:
         self.node_name = config.text("node-name")
         self.state_dir = Path(config.text("state-dir"))
         self.ipv4, self.ipv6 = config.flag("enable-ipv4"), config.flag("enable-ipv6")
+        if not (self.ipv4 or self.ipv6):
+            raise ConfigError("keys enable-ipv4 and enable-ipv6 are both false: nothing to do")
         self.started_at = time.time()
         self.synced, self.maps_ready, self.ready = (asyncio.Event() for _ in range(3))
         self.tables = TableRegistry()
@@ -198,6 +201,7 @@ class Agent:
         self.plugins.call("axoneme_register_api", api=self.api, agent=self)
         self.plugins.call("axoneme_register_events", events=self.events.registry)
         core_metrics.register(self.metrics, self)
+        register_metrics(self.metrics, self)
         self.events.register_metrics(self.metrics)
         self.plugins.call("axoneme_register_metrics", metrics=self.metrics, agent=self)
 

@@ -157,12 +157,13 @@ class Startup:
         agent.node.devices = found
         return links
 
-    async def _refresh_facts(self) -> None:
+    async def _refresh_facts(self) -> dict[str, LinkInfo]:
         links = await self._detect()
         facts.write_host_rows(self.agent, links)
         facts.write_facts(self.agent, links)
         for _, function in self.agent.plugins.each("axoneme_links_changed"):
             function(links=links, agent=self.agent)
+        return links
 
     async def _watch_devices(self) -> None:
         """Devices come and go; what depends on them follows."""
@@ -170,7 +171,9 @@ class Startup:
         while True:
             await asyncio.sleep(DEVICE_SECONDS)
             before = agent.node.devices
-            await self._refresh_facts()
+            endpoints = agent.endpoints.table.rows()
+            links = await self._refresh_facts()
+            agent.endpoints.note_links(endpoints, {x.index for x in links.values()})
             if agent.node.devices != before:
                 log.info(
                     "devices changed",

@@ -10,6 +10,7 @@ from axoneme.core.conntrack.gc import LONGEST, TABLES, ConntrackCollector, Connt
 
 if TYPE_CHECKING:
     from axoneme.core.agent.agent import Agent
+    from axoneme.core.metrics import MetricRegistry, Samples
 
 log = logging.getLogger(__name__)
 
@@ -47,3 +48,25 @@ async def collect(agent: Agent) -> None:
                 "next_seconds": round(collector.delay()),
             },
         )
+
+
+def register_metrics(metrics: MetricRegistry, agent: Agent) -> None:
+    """What the collector did and saw, with Cilium's names."""
+
+    def entries() -> Samples:
+        found = agent.conntrack
+        return [((name,), float(n)) for name, n in (found.scanned if found else {}).items()]
+
+    def runs() -> Samples:
+        return [((), float(agent.conntrack.runs if agent.conntrack else 0))]
+
+    def removed() -> Samples:
+        return [((), float(agent.conntrack.removed if agent.conntrack else 0))]
+
+    metrics.collect_gauge(
+        "datapath_conntrack_gc_entries", "Entries that the last scan saw", ("table",), entries
+    )
+    metrics.collect_counter("datapath_conntrack_gc_runs_total", "Scans", (), runs)
+    metrics.collect_counter(
+        "datapath_conntrack_gc_removed_total", "Entries that scans removed", (), removed
+    )

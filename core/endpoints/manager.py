@@ -127,6 +127,21 @@ class EndpointManager:
         found = self._parts.table.find("pod", (namespace, pod))
         return found[0] if found else None
 
+    def note_links(self, before: Collection[Endpoint], present: Collection[int]) -> None:
+        """Say of endpoints whose interface went away without a DEL that they have none.
+
+        ``before`` are the endpoints from before the look at the links, ``present`` the links'
+        indexes. The runtime's DEL clears the rest.
+        """
+        for old in before:
+            endpoint = self.table.get(old.id)
+            if endpoint is None or endpoint.ifindex != old.ifindex:
+                continue
+            if endpoint.state == EndpointState.READY and endpoint.ifindex not in present:
+                message = f"link {endpoint.ifname} is gone"
+                self._parts.note(endpoint.id, state=EndpointState.NOT_READY, message=message)
+                log.warning("endpoint lost its link", extra={"endpoint": endpoint.id})
+
     # Before an ADD
 
     async def _make(self, request: EndpointRequest) -> Endpoint:

@@ -264,3 +264,23 @@ def test_half_made_link_is_swept(node: Node) -> None:
     node.start_agent()
     assert "axo0000000001" not in node.links()
     assert "axotmine" in node.links()
+
+
+def test_lost_namespace_is_noticed(node: Node) -> None:
+    """An interface that vanishes without a DEL is reported; a late DEL still works."""
+    node.start_agent()
+    node.add("a")
+    delete_netns(f"{node.tag}-a")
+    eventually(lambda: node.endpoints()["a"]["state"] == "not-ready", 30)
+    assert "is gone" in node.endpoints()["a"]["message"]
+    call(node.socket, "cni.del", node.params("a"), 30)
+    assert node.endpoints() == {}
+
+
+def test_no_family_is_refused(node: Node) -> None:
+    """A configuration without any address family stops the start with a clear error."""
+    node.config |= {"enable-ipv4": False, "enable-ipv6": False}
+    agent = node.start("agent")
+    assert agent.wait(20) == 1
+    assert "error: key" in node.log("agent")
+    assert "enable-ipv" in node.log("agent")
