@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import frozen
@@ -83,30 +83,22 @@ def origin_key(key: NatKey, entry: NatEntry) -> NatKey:
     return kind(addr, key.saddr, key.proto, Direction.OUT, entry.port, key.sport)  # type: ignore[arg-type]
 
 
-def expired(table: Mapping[NatKey, NatEntry], now: int) -> list[NatKey]:
-    """Keys to remove: flows both of whose sides are past their time, or the last side left.
+def expired(
+    late: Mapping[NatKey, NatEntry], find: Callable[[NatKey], NatEntry | None], now: int
+) -> list[NatKey]:
+    """Which of the ``late`` entries (past their time) to remove; ``find`` looks a partner up.
 
-    A side that still lives keeps its partner: answers may come for long where little is sent.
+    A flow goes when both sides are past their time, or the last side left is. A side that still
+    lives keeps its partner: answers may come for long where little is sent.
     """
     gone: list[NatKey] = []
-    for key, entry in table.items():
-        if entry.expires >= now:
-            continue
+    for key, entry in late.items():
         outgoing = key.dir == Direction.OUT
-        partner = table.get(answer_key(key, entry) if outgoing else origin_key(key, entry))
+        other = answer_key(key, entry) if outgoing else origin_key(key, entry)
+        partner = late.get(other) or find(other)
         if partner is None or partner.expires < now:
             gone.append(key)
     return gone
-
-
-def clear_of(addresses: Iterable[Address], table: Mapping[NatKey, NatEntry]) -> list[NatKey]:
-    """Keys of mappings that belong to none of ``addresses``: the node has lost its address."""
-    mine = set(addresses)
-    return [
-        key
-        for key, entry in table.items()
-        if (entry.addr if key.dir == Direction.OUT else key.daddr) not in mine
-    ]
 
 
 def key_type(family: int) -> type[NatKey4] | type[NatKey6]:

@@ -8,24 +8,72 @@ found, sooner again; little, later.
 
 from __future__ import annotations
 
+import struct
 import time
-from typing import Any
+from typing import Any, Final, Protocol
 
 from attrs import define, field
 
 from axoneme.core.datapath.typed import TypedMap
 from axoneme.plugins.masquerade.compute import expired
-from axoneme.plugins.masquerade.rows import NatEntry
+from axoneme.plugins.masquerade.rows import NatEntry, NatKey
 
 MUCH, LITTLE = 0.25, 0.05
 """Shares of a table found dead that make the next scan come sooner, or later."""
+
+_U32: Final = struct.Struct("=I")
+
+
+class Scannable(Protocol):
+    """What the collector needs of a NAT table."""
+
+    def scan(self, now: int) -> tuple[int, dict[NatKey, NatEntry]]:
+        """How many entries there are, and those that were past their time at ``now``."""
+        ...
+
+    def get(self, key: NatKey) -> NatEntry | None:
+        """One entry as it is now."""
+        ...
+
+    def delete_batch(self, keys: list[NatKey]) -> None:
+        """Remove entries."""
+        ...
+
+
+class NatTable:
+    """A NAT map of the kernel. Only entries past their time are decoded: a full table is large."""
+
+    def __init__(self, typed: TypedMap[Any, NatEntry]) -> None:
+        self._typed = typed
+        layout = typed.values_codec.layout
+        self._expires = next(f.offset for f in layout.fields if f.name == "expires")
+
+    def scan(self, now: int) -> tuple[int, dict[NatKey, NatEntry]]:
+        """Copy the table in batches and look at one number of each entry."""
+        read, at = _U32.unpack_from, self._expires
+        keys, values = self._typed.keys_codec, self._typed.values_codec
+        seen = 0
+        late: dict[NatKey, NatEntry] = {}
+        for key, value in self._typed.map.items():
+            seen += 1
+            if read(value, at)[0] < now:
+                late[keys.unpack(key)] = values.unpack(value)
+        return seen, late
+
+    def get(self, key: NatKey) -> NatEntry | None:
+        """One entry."""
+        return self._typed.get(key)
+
+    def delete_batch(self, keys: list[NatKey]) -> None:
+        """Remove entries; those that are not there are skipped."""
+        self._typed.delete_batch(keys)
 
 
 @define
 class NatCollector:
     """Scans NAT tables; blocking, run it in a thread. Intervals are in seconds."""
 
-    tables: dict[int, TypedMap[Any, NatEntry]]
+    tables: dict[int, Scannable]
     """By family."""
     interval: float = 60.0
     shortest: float = 10.0
@@ -39,15 +87,15 @@ class NatCollector:
         """One scan of all tables; returns how many entries were removed."""
         seen = gone = 0
         for family, table in self.tables.items():
-            entries = dict(table.items())
-            self.scanned[family] = len(entries)
-            seen += len(entries)
-            gone += self._sweep(table, expired(entries, int(time.monotonic())))
+            now = int(time.monotonic())
+            self.scanned[family], late = table.scan(now)
+            seen += self.scanned[family]
+            gone += self._sweep(table, expired(late, table.get, now))
         self.removed += gone
         self._pace(seen, gone)
         return gone
 
-    def _sweep(self, table: TypedMap[Any, NatEntry], keys: list[Any]) -> int:
+    def _sweep(self, table: Scannable, keys: list[NatKey]) -> int:
         now = int(time.monotonic())
         dead = []
         for key in keys:

@@ -14,7 +14,7 @@ from axoneme.core.status import Health
 from axoneme.plugins.masquerade.compute import MasqueradeAddress, device_address, key_type
 from axoneme.plugins.masquerade.config import MasqueradeSettings
 from axoneme.plugins.masquerade.datapath import DEVICE_MAP, NAT_MAPS, encode_address
-from axoneme.plugins.masquerade.gc import NatCollector
+from axoneme.plugins.masquerade.gc import NatCollector, NatTable
 from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, NatEntry
 from axoneme.plugins.masquerade.views import mapping_row
 
@@ -61,7 +61,7 @@ class Masquerade:
         await self._agent.maps_ready.wait()
         longest = self._agent.config.seconds("conntrack-gc-max-interval")
         wanted = self._agent.config.seconds("conntrack-gc-interval")
-        collector = NatCollector(self._tables())
+        collector = NatCollector({f: NatTable(t) for f, t in self._tables().items()})
         if longest:
             collector.longest = longest
         self.collector = collector

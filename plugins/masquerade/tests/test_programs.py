@@ -31,6 +31,7 @@ from axoneme.core.datapath.typed import TypedMap
 from axoneme.core.testing.packets import OK, REDIRECT, SHOT, Outcome, PacketBench
 from axoneme.plugins.masquerade.compute import exempt_terms, key_type
 from axoneme.plugins.masquerade.datapath import register_stages
+from axoneme.plugins.masquerade.gc import NatCollector, NatTable
 from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, NatEntry
 
 pytestmark = pytest.mark.root
@@ -470,3 +471,18 @@ def test_native_networks_see_the_pods_address(narrow: PacketBench, family: str) 
     for to in (inside, PEER[family]):
         packet = ip(family, numbered(family, 8), to) / UDP(sport=40000, dport=5353) / b"x"
         assert bytes(out(narrow, packet)) == bytes(Ether(bytes(packet)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_garbage_collection_takes_what_the_programs_left(bench: PacketBench, family: str) -> None:
+    """A real table: the living stay, a pair past its time goes whole."""
+    for port in (40000, 41000):
+        out(bench, ip(family, POD[family], WORLD[family]) / UDP(sport=port, dport=53) / b"x")
+    table = nat(bench, family)
+    for key, entry in list(table.items()):
+        if 40000 in (key.sport, key.dport):
+            table[key] = evolve(entry, expires=1)
+    collector = NatCollector({int(family): NatTable(table)})
+    assert collector.run() == 2
+    assert collector.scanned == {int(family): 4}
+    assert {k.sport for k, _ in table.items()} == {41000, 53}
