@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from scapy.layers.inet import ICMP, TCP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.sctp import SCTP
 
+from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.testing.packets import EGRESS, INGRESS, OK, REDIRECT, SHOT, PacketBench
 
 pytestmark = pytest.mark.root
@@ -215,3 +218,27 @@ def test_a_link_local_address_is_the_node_not_the_world(closed: PacketBench, a: 
     done = closed.run("from_container", sent, ifindex=a.ifindex)
     assert (done.verdict, done.drop) == (OK, "")
     assert closed.events(4)[-1].reason == 2  # to-host
+
+
+@pytest.fixture(scope="module")
+def audited(compile_cache: Path, packet_registry: DatapathRegistry) -> Iterator[PacketBench]:
+    """The programs with ``policy-audit-mode``."""
+
+    def edit(text: str) -> str:
+        return "#define AXO_POLICY_AUDIT 1\n" + text
+
+    with PacketBench(packet_registry, cache_dir=compile_cache, edit=edit) as bench:
+        yield bench
+
+
+@FAMILIES
+def test_audit_mode_tells_and_lets_through(
+    audited: PacketBench, populate: Callable[..., PacketBench], a: Any, b: Any, version: int
+) -> None:
+    """What no rule allows passes with verdict 2 and its reason; what is invalid still drops."""
+    populate(audited, a, b)
+    done = audited.run("from_container", a.tcp(version, b), ifindex=a.ifindex)
+    assert (done.verdict, done.drop) == (REDIRECT, "")
+    assert [(e.verdict, e.reason) for e in audited.events(5)] == [(2, 133), (2, 133)]
+    forged = a.frame(version, b, source=b.ip(version)) / TCP()
+    assert audited.run("from_container", forged, ifindex=a.ifindex).drop == "INVALID_SIP"
