@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from axoneme.core.agent import datapath as packet_path
+from axoneme.core.agent import health
 from axoneme.core.agent.hooks import PluginHooks
 from axoneme.core.agent.lock import state_lock
 from axoneme.core.agent.startup import Startup
@@ -57,8 +58,10 @@ from axoneme.core.nodes.runtime import runtime_table
 from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
 from axoneme.core.state import Table, TableRegistry
+from axoneme.core.status import StatusReport
 from axoneme.core.store.model import Store
 from axoneme.core.store.open import open_store
+from axoneme.core.store.reflector import Reflector
 from axoneme.core.tasks import TaskGroupRunner
 
 log = logging.getLogger(__name__)
@@ -93,6 +96,7 @@ class Agent:
         self.reconcilers: dict[str, Any] = {}
         self.encapsulation: dict[str, int] = {}
         """Bytes that plugins, by name, put in front of packets to other nodes."""
+        self.reflectors: list[Reflector[Any, Any]] = []
         self.conntrack: ConntrackCollector | None = None
         self.runtime: RuntimeSlots | None = None
         self.status: str = "starting"
@@ -223,6 +227,10 @@ class Agent:
     def why_not_ready(self) -> str:
         """What is missing until CNI can be served; empty when ready."""
         return "" if self.ready.is_set() else f"the agent is {self.status}"
+
+    def report(self, status: StatusReport) -> None:
+        """Add what the agent itself knows to a status report."""
+        health.report(status, self)
 
     def local_addresses(self) -> AddressPair:
         """The node's addresses on the underlay."""

@@ -68,7 +68,7 @@ class Startup:
 
     async def _read_store(self) -> None:
         agent = self.agent
-        spawn_reflectors(agent)
+        agent.reflectors += spawn_reflectors(agent)
         await wait_synced([agent.tables[name] for name in CORE_TABLES] + agent.required)
         agent.nodes.settle()
         agent.tables["cluster_endpoints"].flush()

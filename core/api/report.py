@@ -42,6 +42,7 @@ def build_report(agent: Agent) -> StatusReport:
         except Exception as error:
             log.exception("plugin failed to report its status", extra={"plugin": name})
             report.component(f"plugin {name}", Health.WARNING, describe(error))
+    agent.report(report)
     waiting = agent.why_not_ready()
     if waiting:
         report.component("agent", Health.WARNING, waiting)

@@ -284,3 +284,22 @@ def test_no_family_is_refused(node: Node) -> None:
     assert agent.wait(20) == 1
     assert "error: key" in node.log("agent")
     assert "enable-ipv" in node.log("agent")
+
+
+def test_bad_objects_and_clashing_nodes_are_in_the_status(node: Node) -> None:
+    """A broken manifest and a node with our pod CIDR are named; pods go on being made."""
+    node.start_agent()
+    folder = node.folder / "store" / "CiliumNode"
+    (folder / "thief.yaml").write_text(
+        "apiVersion: cilium.io/v2\nkind: CiliumNode\nmetadata: {name: thief}\n"
+        "spec: {ipam: {podCIDRs: [10.244.0.0/29]}}\n"
+    )
+    (folder.parent / "Pod" / "default.broken.yaml").write_text("apiVersion: v1\nkind: [")
+
+    def problems() -> dict[str, str]:
+        found = call(node.socket, "status.get", {}, 10)["components"]
+        return {c["name"]: c["message"] for c in found if c["health"] != "Ok"}
+
+    eventually(lambda: {"node thief", "Pod default/broken"} <= problems().keys())
+    assert "10.244.0.0/29 overlaps" in problems()["node thief"]
+    assert node.add("a")

@@ -1,0 +1,49 @@
+"""What the agent itself has to say in ``axoneme status``: nodes, bad objects, own node."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from axoneme.core.status import Health, StatusReport
+
+if TYPE_CHECKING:
+    from axoneme.core.agent.agent import Agent
+
+SHOWN = 5
+"""Bad objects that are named; the rest is counted."""
+
+
+def report(status: StatusReport, agent: Agent) -> None:
+    """Add components and details."""
+    for name, reason in sorted(agent.nodes.errors.items()):
+        status.component(f"node {name}", Health.WARNING, f"ignored: {reason}")
+    if agent.node.error:
+        status.component("own node", Health.WARNING, agent.node.error)
+    _objects(status, agent)
+    failed = agent.publisher.errors
+    if failed:
+        pod, reason = next(iter(failed.items()))
+        text = f"{len(failed)} not written, such as {'/'.join(pod)}: {reason}"
+        status.component("CiliumEndpoint objects", Health.WARNING, text)
+    devices = agent.node.devices.devices
+    status.detail(
+        "Devices",
+        [f"{d.name}: {' '.join(map(str, d.addresses))} mtu {d.mtu}" for d in devices],
+    )
+    if agent.ready.is_set() and not devices:
+        status.component("devices", Health.WARNING, "no device faces the network")
+    if agent.conntrack is not None and agent.conntrack.runs:
+        seen = sum(agent.conntrack.scanned.values())
+        status.detail(
+            "Conntrack",
+            [f"{seen} entries at the last scan, {agent.conntrack.removed} removed since the start"],
+        )
+
+
+def _objects(status: StatusReport, agent: Agent) -> None:
+    """Objects whose present text is bad; their last good version is in force."""
+    bad = [(key, text) for r in agent.reflectors for key, text in r.errors.items()]
+    for key, text in bad[:SHOWN]:
+        status.component(str(key), Health.WARNING, text)
+    if len(bad) > SHOWN:
+        status.component("objects", Health.WARNING, f"{len(bad)} objects are bad")
