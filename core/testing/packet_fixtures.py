@@ -101,9 +101,18 @@ def container_registry() -> DatapathRegistry:
     return registry
 
 
+def _sweep_dead() -> None:
+    """Remove devices of test runs that were killed."""
+    for path in Path("/sys/class/net").glob("axotp*"):
+        owner = path.name.removeprefix("axotp")
+        if owner.isdigit() and not Path("/proc", owner).exists():
+            subprocess.run(["ip", "link", "del", path.name], check=False, capture_output=True)
+
+
 @pytest.fixture(scope="session")
 def devices() -> Iterator[tuple[int, int]]:
     """Interface indexes of two real devices: a test run wants them to exist."""
+    _sweep_dead()
     names = (f"axotp{os.getpid()}", f"axotq{os.getpid()}")
     if not Path("/sys/class/net", names[0]).exists():
         subprocess.run(
