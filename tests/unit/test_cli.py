@@ -126,6 +126,7 @@ def fake_agent() -> Any:
         network=SimpleNamespace(errors={}),
         events=SimpleNamespace(losses=dict, reader=None),
         why_not_ready=lambda: "",
+        report=lambda status: None,
     )
     core_metrics.register(agent.metrics, agent)
     return agent
