@@ -13,7 +13,7 @@ from typing import Final
 from attrs import Factory, define
 
 from axoneme.core.errors import NotFoundError
-from axoneme.core.lab import pods, workloads
+from axoneme.core.lab import pods, services, workloads
 from axoneme.core.lab.manifests import Document
 from axoneme.core.lab.model import Lab, PodRecord
 from axoneme.core.lab.output import Output, count
@@ -47,7 +47,7 @@ def apply(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Out
         _ensure_namespaces(store, documents)
         placed = {r.full_name: r.node for r in lab.pods()}
         for document in sorted(documents, key=lambda d: _rank(store, d)):
-            store.apply(_prepared(document, placed))
+            store.apply(_prepared(store, document, placed))
             result.applied += 1
     return reconcile(lab, store, output, result)
 
@@ -68,6 +68,7 @@ def delete(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Ou
             result.deleted += 1
             with contextlib.suppress(NotFoundError):  # a pod's went with the pod
                 store.delete(key)
+    services.reconcile(lab, store)
     return result
 
 
@@ -106,6 +107,7 @@ def reconcile(
     for name, plan in plans.items():
         if name not in placement:
             result.failures[name] = pods.set_unschedulable(store, plan)
+    services.reconcile(lab, store)
     return result
 
 
@@ -148,8 +150,11 @@ def _ensure_namespaces(store: SyncStore, documents: Iterable[Document]) -> None:
         store.apply(namespace_object(namespace))
 
 
-def _prepared(document: Document, placed: Mapping[str, str]) -> dict[str, object]:
-    """The document as an API server would store it; a running pod keeps its node."""
+def _prepared(store: SyncStore, document: Document, placed: Mapping[str, str]) -> dict[str, object]:
+    """The document as an API server would store it.
+
+    A running pod keeps its node, a service its addresses, when the document names none.
+    """
     body = dict(document.body)
     metadata = dict(body["metadata"])
     if document.key.kind == "Namespace":
@@ -161,6 +166,10 @@ def _prepared(document: Document, placed: Mapping[str, str]) -> dict[str, object
         node = placed.get(f"{document.key.namespace}/{document.key.name}")
         if node:
             body["spec"] = {"nodeName": node, **body["spec"]}
+    if document.key.kind == "Service" and store.path(document.key).exists():
+        old = store.get(document.key).spec
+        kept = {k: old[k] for k in ("clusterIP", "clusterIPs", "ipFamilies") if k in old}
+        body["spec"] = {**kept, **body["spec"]}
     return {**body, "metadata": metadata}
 
 

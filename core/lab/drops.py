@@ -38,8 +38,12 @@ class Drop:
     def signatures(self) -> Iterator[tuple[str, str, str, int]]:
         """What probe it may belong to: as the attempt's packet, or as the answer to it."""
         if self.proto == "icmp":
-            yield (self.proto, self.source, self.destination, 0)
-            yield (self.proto, self.destination, self.source, 0)
+            # An echo has no ports to tell a request from somebody else's answer.
+            summary = str(self.event.get("summary", ""))
+            if not summary.endswith("echo-reply"):
+                yield (self.proto, self.source, self.destination, 0)
+            if not summary.endswith("echo-request"):
+                yield (self.proto, self.destination, self.source, 0)
         else:
             yield (self.proto, self.source, self.destination, self.dport)
             yield (self.proto, self.destination, self.source, self.sport)
