@@ -100,7 +100,7 @@ class ApiServer:
             return
         self._server.close()
         self._server = None
-        for _ in range(5):  # turns of the loop until what was just accepted has its task
+        for _ in range(20):  # turns of the loop until what was just accepted has its task
             await asyncio.sleep(0)
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from attrs import Factory, define, frozen
 
@@ -56,6 +57,9 @@ class NamedPort:
     protocol: str  # TCP | UDP | SCTP
 
 
+NO_LABELS: Final = LabelSet()
+
+
 @frozen
 class Endpoint:
     """Row of table ``endpoints``. Key: ``id``."""
@@ -77,7 +81,7 @@ class Endpoint:
     """Of the pod's side, ``aa:bb:cc:dd:ee:ff``."""
     host_mac: str
     mtu: int
-    labels: LabelSet = LabelSet()
+    labels: LabelSet = NO_LABELS
     identity: int = 0
     state: EndpointState = EndpointState.CREATING
     named_ports: tuple[NamedPort, ...] = ()
