@@ -1,0 +1,362 @@
+"""The life of endpoints, with a kernel that can be told to fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from axoneme.core.datapath.attachments import Attachment, attachment_key
+from axoneme.core.endpoints.files import EndpointFiles
+from axoneme.core.endpoints.links import MadeLink, host_name
+from axoneme.core.endpoints.manager import EndpointManager
+from axoneme.core.endpoints.parts import EndpointParts, NodeFacts
+from axoneme.core.endpoints.pods import Pod
+from axoneme.core.endpoints.realize import Realizer
+from axoneme.core.endpoints.request import EndpointRequest
+from axoneme.core.endpoints.tables import address_table, endpoint_table, interface_table
+from axoneme.core.errors import (
+    AxonemeError,
+    ConflictError,
+    DatapathError,
+    ExhaustedError,
+    NetlinkError,
+    NotReadyError,
+)
+from axoneme.core.identities.allocator import IdentityAllocator, identity_table
+from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
+from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
+from axoneme.core.model.labels import LabelSet
+from axoneme.core.state import Table, TableRegistry
+from axoneme.core.store.folder import FolderStore
+
+STEPS = ("find", "allocate", "labels", "configure", "make", "policy", "set_up", "save")
+
+
+class Kernel:
+    """Links, hooks, pods, files and policy in one; ``fail`` names the step that breaks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.fail = ""
+        self.links: dict[str, int] = {}
+        self.up: list[str] = []
+        self.addresses: dict[IPv4Address, str] = {}
+        self.labels_now = LabelSet.parse(["k8s:app=web"])
+        self.told: list[str] = []
+        self.order: list[str] = []
+        self.policies: list[int] = []
+        self.gate_open = asyncio.Event()
+        self.gate_open.set()
+        self.files = EndpointFiles(folder)
+        self.files.prepare()
+        self._save = self.files.save
+        self.files.save = self.save  # type: ignore[method-assign]
+        self.next = 10
+
+    def step(self, name: str, error: AxonemeError) -> None:
+        self.order.append(name)
+        if self.fail == name:
+            raise error
+
+    # Links
+
+    def make(self, request: EndpointRequest, settings: InterfaceSettings) -> MadeLink:
+        self.next += 1
+        self.links[host_name(request.attachment_id)] = self.next
+        self.step("make", NetlinkError("no link", errno=1))
+        return MadeLink(host_name(request.attachment_id), self.next, 2, "02:00:00:00:00:01", "x")
+
+    def set_up(self, endpoint: Endpoint, gateways: Any, settings: InterfaceSettings) -> None:
+        self.step("set_up", NetlinkError("no address", errno=1))
+        self.up.append(endpoint.name)
+
+    def remove(self, name: str) -> bool:
+        return self.links.pop(name, None) is not None
+
+    def find(self, endpoint: Any) -> Any:
+        if isinstance(endpoint, EndpointRequest):
+            return self.find_pod(endpoint)
+        return self.links.get(endpoint.ifname, 0)
+
+    def check(self, endpoint: Endpoint) -> str:
+        return "" if endpoint.ifname in self.links else "gone"
+
+    def sweep(self, keep: Any) -> list[str]:
+        gone = [n for n in self.links if n not in set(keep)]
+        for name in gone:
+            del self.links[name]
+        return gone
+
+    # Hooks
+
+    def allocate(self, request: AddressRequest) -> AddressPair:
+        self.step("allocate", ExhaustedError("no address left"))
+        wanted = request.wanted.ipv4 if request.wanted else None
+        address = wanted or next(
+            a for n in range(2, 99) if (a := IPv4Address(f"10.0.0.{n}")) not in self.addresses
+        )
+        self.addresses[address] = request.owner
+        return AddressPair(address, None)
+
+    def release(self, addresses: AddressPair, owner: str) -> None:
+        assert addresses.ipv4 is not None
+        assert self.addresses.pop(addresses.ipv4) == owner
+
+    def configure(self, endpoint: Endpoint, settings: InterfaceSettings) -> None:
+        self.step("configure", AxonemeError("plugin says no"))
+        settings.mtu = 1450
+
+    def changed(self, endpoint: Endpoint) -> None:
+        self.told.append(f"changed {endpoint.name}")
+
+    def removed(self, endpoint: Endpoint) -> None:
+        self.told.append(f"removed {endpoint.name}")
+
+    # Pods
+
+    async def find_pod(self, request: EndpointRequest) -> Pod | None:
+        self.step("find", NotReadyError("no pod"))
+        return Pod(request.namespace, request.pod, "u", "n1")
+
+    def labels(self, endpoint: Endpoint) -> LabelSet | None:
+        self.order.append("labels")
+        return None if self.fail == "labels" else self.labels_now
+
+    def pod(self, endpoint: Endpoint) -> Pod | None:
+        return Pod(endpoint.namespace, endpoint.pod, "u", "n1")
+
+    # Policy and files
+
+    async def wait_for(self, identity: int) -> int:
+        self.step("policy", DatapathError("does not fit"))
+        await self.gate_open.wait()
+        self.policies.append(identity)
+        return 3
+
+    def save(self, saved: Any) -> None:
+        self.step("save", AxonemeError("disk full"))
+        self._save(saved)
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.store = FolderStore(folder / "store")
+        self.kernel = Kernel(folder / "endpoints")
+        self.again()
+
+    def again(self) -> None:
+        """A new agent over the same kernel and files."""
+        tables = TableRegistry()
+        self.identities = IdentityAllocator(self.store, identity_table(tables))
+        attachments: Table[Any, Attachment] = Table("attachments", Attachment, attachment_key)
+        self.realizer = Realizer(
+            address_table(tables),
+            interface_table(tables),
+            attachments,
+            Ipcache(ipcache_table(tables)),
+            lambda: self.kernel,
+        )
+        kernel: Any = self.kernel
+        self.manager = EndpointManager(
+            EndpointParts(
+                endpoint_table(tables),
+                identities=self.identities,
+                realizer=self.realizer,
+                links=kernel,
+                files=kernel.files,
+                hooks=kernel,
+                pods=kernel,
+                node=NodeFacts(True, False, lambda: 1500, lambda: [IPv4Address("10.0.0.1")]),
+            )
+        )
+        self.manager.accepting = True
+
+    def nothing_left(self) -> bool:
+        realizer = self.realizer
+        tables = (realizer.addresses, realizer.interfaces, realizer.attachments)
+        return not (
+            self.kernel.links
+            or self.kernel.addresses
+            or len(self.manager.table)
+            or any(len(t) for t in tables)
+            or len(realizer.ipcache.table)
+            or self.identities.in_use
+            or self.kernel.files.load()
+        )
+
+
+def run(folder: Path, work: Callable[[Bench], Awaitable[None]]) -> None:
+    async def main() -> None:
+        bench = Bench(folder)
+        async with asyncio.timeout(20):
+            await work(bench)
+        bench.manager.close()
+        await bench.store.close()
+
+    asyncio.run(main())
+
+
+def request(
+    pod: str = "web", container: str = "c1", netns: str = "/proc/self/ns/net"
+) -> EndpointRequest:
+    return EndpointRequest(container, "eth0", netns, "shop", pod)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_failure_of_any_step_undoes_everything(tmp_path: Path, step: str) -> None:
+    """Address, identity, link, rows, state file: nothing survives, and the next try works."""
+
+    async def work(bench: Bench) -> None:
+        bench.kernel.fail = step
+        with pytest.raises(AxonemeError):
+            await bench.manager.add(request())
+        assert step in bench.kernel.order
+        assert bench.nothing_left()
+        bench.kernel.fail = ""
+        endpoint = await bench.manager.add(request())
+        assert (endpoint.state, endpoint.mtu, endpoint.policy_revision) == ("ready", 1450, 3)
+
+    run(tmp_path, work)
+
+
+def test_the_pods_end_comes_up_last(tmp_path: Path) -> None:
+    """No packet before the policy is in the kernel: set-up waits for the gate."""
+
+    async def work(bench: Bench) -> None:
+        bench.kernel.gate_open.clear()
+        task = asyncio.ensure_future(bench.manager.add(request()))
+        await asyncio.sleep(0.1)
+        assert bench.kernel.links
+        assert not bench.kernel.up
+        bench.kernel.gate_open.set()
+        await task
+        assert bench.kernel.order.index("policy") < bench.kernel.order.index("set_up")
+
+    run(tmp_path, work)
+
+
+def test_del_that_overtakes_waits_and_wins(tmp_path: Path) -> None:
+    """A DEL during its ADD runs after it and leaves nothing."""
+
+    async def work(bench: Bench) -> None:
+        bench.kernel.gate_open.clear()
+        adding = asyncio.ensure_future(bench.manager.add(request()))
+        await asyncio.sleep(0.05)
+        removing = asyncio.ensure_future(bench.manager.remove("c1:eth0"))
+        await asyncio.sleep(0.05)
+        assert not removing.done()
+        bench.kernel.gate_open.set()
+        await adding
+        assert await removing
+        assert not await bench.manager.remove("c1:eth0")
+        assert bench.nothing_left()
+        assert bench.kernel.told == ["changed shop/web", "removed shop/web"]
+
+    run(tmp_path, work)
+
+
+def test_cancelled_add_leaves_nothing(tmp_path: Path) -> None:
+    """A runtime that hangs up in the middle of an ADD costs nothing."""
+
+    async def work(bench: Bench) -> None:
+        bench.kernel.gate_open.clear()
+        task = asyncio.ensure_future(bench.manager.add(request()))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert bench.nothing_left()
+
+    run(tmp_path, work)
+
+
+def test_second_container_of_a_pod(tmp_path: Path) -> None:
+    """Refused while the first one's namespace lives; taken when it is gone."""
+
+    async def work(bench: Bench) -> None:
+        await bench.manager.add(request())
+        with pytest.raises(ConflictError, match="delete the other container"):
+            await bench.manager.add(request(container="c2"))
+        await bench.manager.remove("c1:eth0")
+        await bench.manager.add(request(container="c3", netns="/run/netns/axot-no-such"))
+        found = await bench.manager.add(request(container="c4"))
+        assert [e.id for e in bench.manager.table.rows()] == [found.id]
+
+    run(tmp_path, work)
+
+
+def test_restart_restores_and_sweeps(tmp_path: Path) -> None:
+    """Endpoints come back with all they had; what has no link is dropped; strays go."""
+
+    async def work(bench: Bench) -> None:
+        first = await bench.manager.add(request())
+        lost = await bench.manager.add(request("lost", "c2"))
+        del bench.kernel.links[lost.ifname]
+        bench.kernel.links["axo0000000000"] = 99
+        bench.kernel.addresses.clear()
+        bench.manager.close()
+        bench.again()
+        assert await bench.manager.restore() == 1
+        (row,) = bench.manager.table.rows()
+        assert (row.state, row.id, row.identity) == ("restoring", first.id, first.identity)
+        assert set(bench.kernel.links) == {first.ifname}
+        assert bench.realizer.addresses.get(first.ipv4) is not None  # type: ignore[arg-type]
+        await bench.manager.finish_restore()
+        assert bench.manager.by_pod("shop", "web").state == "ready"  # type: ignore[union-attr]
+        assert bench.kernel.policies[-1] == first.identity
+        again = await bench.manager.add(request("other", "c3"))
+        assert again.id != first.id
+        assert again.ipv4 != first.ipv4
+
+    run(tmp_path, work)
+
+
+def test_failed_change_of_identity_keeps_the_old_one(tmp_path: Path) -> None:
+    """A new policy that does not fit leaves the endpoint under the one in force."""
+
+    async def work(bench: Bench) -> None:
+        before = await bench.manager.add(request())
+        bench.kernel.labels_now = LabelSet.parse(["k8s:app=other"])
+        bench.kernel.fail = "policy"
+        with pytest.raises(DatapathError):
+            await bench.manager.refresh(before.id, 0)
+        row = bench.manager.by_pod("shop", "web")
+        assert row is not None
+        assert (row.identity, row.labels) == (before.identity, before.labels)
+        assert bench.identities.in_use == {before.identity}
+        bench.kernel.fail = ""
+        await bench.manager.refresh(before.id, 0)
+        row = bench.manager.by_pod("shop", "web")
+        assert row is not None
+        assert row.identity != before.identity
+        assert bench.identities.in_use == {row.identity}
+        assert bench.realizer.interfaces.get(row.ifindex).identity == row.identity  # type: ignore[union-attr]
+
+    run(tmp_path, work)
+
+
+def test_gc_removes_what_the_runtime_has_forgotten(tmp_path: Path) -> None:
+    """Only attachments that are named stay."""
+
+    async def work(bench: Bench) -> None:
+        await bench.manager.add(request())
+        await bench.manager.add(request("db", "c2"))
+        assert await bench.manager.gc(["c2:eth0"]) == ["c1:eth0"]
+        assert [e.pod for e in bench.manager.table.rows()] == ["db"]
+
+    run(tmp_path, work)
+
+
+def test_not_before_ready(tmp_path: Path) -> None:
+    """Requests to a starting agent are to be tried again."""
+
+    async def work(bench: Bench) -> None:
+        bench.manager.accepting = False
+        with pytest.raises(NotReadyError):
+            await bench.manager.add(request())
+
+    run(tmp_path, work)
