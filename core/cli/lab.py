@@ -101,13 +101,15 @@ def down() -> None:
     """Remove the lab and all that belongs to it, also after a crash."""
     from axoneme.core.errors import LabError
     from axoneme.core.lab import cleanup
+    from axoneme.core.lab.model import locked
     from axoneme.core.lab.paths import LabPaths
 
     paths, output = LabPaths.current(), _output()
     if not cleanup.anything_there(paths):
         output.note("no lab is there")
         return
-    with output.step("remove the lab"):
+    # A command that is at work gets a moment to end; one that hangs does not keep the lab alive.
+    with output.step("remove the lab"), locked(paths, timeout=5.0):
         left = cleanup.tear_down(paths)
     if left:
         raise LabError(f"still there: {', '.join(left)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -158,15 +159,28 @@ def write_json(path: Path, body: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def locked(paths: LabPaths) -> Iterator[None]:
-    """Hold the lab for one command that changes it; others wait. flock(2) on the folder."""
+def locked(paths: LabPaths, timeout: float = float("inf")) -> Iterator[bool]:
+    """Hold the lab for one command that changes it; flock(2) on its folder.
+
+    Others wait, for at most ``timeout`` seconds; yields whether the lab is held.
+    """
     try:
         fd = os.open(paths.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        yield
+        yield False
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        deadline = time.monotonic() + timeout
+        while not (held := _try_lock(fd)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield held
     finally:
         os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
