@@ -197,14 +197,20 @@ def test_an_echo_reply_follows_its_request(
 
 
 @FAMILIES
+@pytest.mark.parametrize("number", [7, 0, 1, 2, 0xFFFF])
 def test_an_echo_request_is_no_answer_to_a_request(
-    closed: PacketBench, a: Any, b: Any, version: int
+    closed: PacketBench, a: Any, b: Any, version: int, number: int
 ) -> None:
-    """A request in the other direction with the same identifier needs a rule of its own."""
+    """A request in the other direction with the same identifier needs a rule of its own.
+
+    So it is for identifier 0 and for those that the key's encoding uses inside.
+    """
     only_a_may_call(closed, a, b)
-    closed.run("from_container", echo(a, version, b), ifindex=a.ifindex)
-    done = closed.run("from_container", echo(b, version, a), ifindex=b.ifindex)
+    closed.run("from_container", echo(a, version, b, number=number), ifindex=a.ifindex)
+    done = closed.run("from_container", echo(b, version, a, number=number), ifindex=b.ifindex)
     assert (done.verdict, done.drop) == (SHOT, "POLICY")
+    reply = echo(b, version, a, reply=True, number=number)
+    assert closed.run("from_container", reply, ifindex=b.ifindex).verdict == REDIRECT
 
 
 def test_other_icmp_queries_are_never_answers(closed: PacketBench, a: Any, b: Any) -> None:

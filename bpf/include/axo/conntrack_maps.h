@@ -122,21 +122,24 @@ static __always_inline u8 axo_ct_key(struct axo_ct_scratch *s, u8 family, u8 pro
 
 /*
  * ICMP has no ports. An echo request is (id, 0) and its reply (0, id), so a reply meets its
- * request, and a request in the other direction is a flow of its own. All other queries are
- * (type, 0xffff): nothing answers them without policy.
+ * request, and a request in the other direction is a flow of its own. Identifier 0 would make
+ * both the same; it is (1, 2), which nothing else is. All other queries are (type, 0xffff):
+ * nothing answers them without policy.
  */
 static __always_inline void axo_ct_icmp_ports(u8 proto, u8 type, __be16 id, __be16 *sport,
 					      __be16 *dport)
 {
+	__be16 asker = id ? id : bpf_htons(1), other = id ? 0 : bpf_htons(2);
+
 	if (!axo_icmp_is_echo(proto, type)) {
 		*sport = type;
 		*dport = 0xffff;
 	} else if (type == AXO_ICMP4_ECHO || type == AXO_ICMP6_ECHO) {
-		*sport = id;
-		*dport = 0;
+		*sport = asker;
+		*dport = other;
 	} else {
-		*sport = 0;
-		*dport = id;
+		*sport = other;
+		*dport = asker;
 	}
 }
 
