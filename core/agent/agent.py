@@ -188,6 +188,7 @@ class Agent:
             pods,
             lambda: self.node.row,
             lambda: self.services.find(PolicyStatus),  # type: ignore[type-abstract]
+            busy=lambda: self.endpoints.adding > 0,
         )
 
     def _make_servers(self) -> None:

@@ -38,6 +38,8 @@ class EndpointManager:
         self.accepting = False
         """Set once the agent is ready; until then requests are to be tried again."""
         self.last_add_ms: list[float] = []
+        self.adding = 0
+        """ADDs under way; what can wait lets them pass."""
         self._parts = parts
         self._locks = KeyedLocks()
         self._maker = EndpointMaker(parts)
@@ -61,6 +63,13 @@ class EndpointManager:
         """
         request.check()
         self._check_ready()
+        self.adding += 1
+        try:
+            return await self._add(request)
+        finally:
+            self.adding -= 1
+
+    async def _add(self, request: EndpointRequest) -> Endpoint:
         started = time.monotonic()
         # Two sandboxes of one pod wait for each other, too.
         async with (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from axoneme.core.endpoints.objects import (
@@ -34,6 +35,8 @@ Name = tuple[str, str]
 
 _SHOWN = (EndpointState.READY, EndpointState.NOT_READY, EndpointState.RESTORING)
 PARALLEL = 8
+PATIENCE = 0.5
+"""Seconds that objects wait at most while ADDs are under way."""
 
 
 class EndpointPublisher:
@@ -46,6 +49,8 @@ class EndpointPublisher:
         pods: Table[tuple[str, str], Pod],
         node: Callable[[], Node | None],
         policy: Callable[[], PolicyStatus | None],
+        *,
+        busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.errors: dict[Name, str] = {}
         self._store = store
@@ -53,6 +58,7 @@ class EndpointPublisher:
         self._pods = pods
         self._node = node
         self._policy = policy
+        self._busy = busy
         self._failures = 0
 
     async def run(self) -> None:
@@ -62,6 +68,7 @@ class EndpointPublisher:
             todo = {_name(e) for e in changes.upserted.values() if e.pod}
             todo |= await self._strays()
             while True:
+                await self._let_pass()
                 todo = await self._write_all(todo)
                 delay = backoff(self._failures) if todo else None
                 try:
@@ -70,6 +77,12 @@ class EndpointPublisher:
                     continue
                 rows = [*changes.upserted.values(), *changes.deleted.values()]
                 todo |= {_name(e) for e in rows if e.pod}
+
+    async def _let_pass(self) -> None:
+        """Requests of the runtime come first: a burst of them delays objects, not pods."""
+        until = time.monotonic() + PATIENCE
+        while self._busy() and time.monotonic() < until:  # noqa: ASYNC110  a counter, no event
+            await asyncio.sleep(0.02)
 
     async def _strays(self) -> set[Name]:
         """Objects that say they are of this node."""
