@@ -53,7 +53,7 @@ def _completed(service: ClusterObject, taken: set[str]) -> dict[str, Any] | None
     if headless or _addresses(spec):
         return None
     families = spec.get("ipFamilies") or ["IPv4", "IPv6"]
-    pools = {"IPv4": POOL4, "IPv6": POOL6}
+    pools: dict[str, IPv4Network | IPv6Network] = {"IPv4": POOL4, "IPv6": POOL6}
     ips = [_free(pools[family], taken) for family in families if family in pools]
     filled = {**spec, "clusterIP": ips[0], "clusterIPs": ips, "ipFamilies": families}
     return {**service.body, "spec": filled}
