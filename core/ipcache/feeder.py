@@ -39,6 +39,7 @@ class IpcacheFeeder:
         self._dual_stack = dual_stack
         self._underlay = underlay
         self._node_of: dict[Address, Node] = {}
+        self._addresses: dict[str, set[Address]] = {}
         self._claims: dict[str, set[Claim]] = {}
         self._known: dict[Name, ClusterEndpoint] = {}
         nodes.subscribe(self._nodes_changed)
@@ -69,13 +70,13 @@ class IpcacheFeeder:
             self._ipcache.upsert(prefix, identity, via, source)
         if entries:
             self._claims[name] = set(entries)
-        touched = {a for a, n in self._node_of.items() if n.name == name}
+        touched = self._addresses.pop(name, set())
         for address in touched:
-            del self._node_of[address]
+            self._node_of.pop(address, None)
         if node is not None:
+            self._addresses[name] = set(node.addresses)
             self._node_of.update(dict.fromkeys(node.addresses, node))
-            touched |= set(node.addresses)
-        return touched
+        return touched | self._addresses.get(name, set())
 
     def _entries(self, node: Node) -> dict[Claim, tuple[int, Address | None]]:
         """What a node claims, with identity and underlay address."""

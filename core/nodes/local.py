@@ -45,6 +45,7 @@ class LocalNode:
         self._seen = seen
         self._families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
         self._kubernetes: tuple[Address, ...] = ()
+        self._kept: tuple[Prefix, ...] = ()
         self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
         seen.subscribe(self._changed)
 
@@ -56,6 +57,7 @@ class LocalNode:
 
     def _changed(self, changes: Changes[str, Node]) -> None:
         if self.name in changes.upserted:
+            self._kept = changes.upserted[self.name].pod_cidrs or self._kept
             for listener in self._listeners:
                 listener(self.pod_cidrs)
 
@@ -70,7 +72,9 @@ class LocalNode:
     def pod_cidrs(self) -> tuple[Prefix, ...]:
         """The node's pod CIDRs of the enabled families."""
         row = self.row
-        return tuple(c for c in row.pod_cidrs if c.version in self._families) if row else ()
+        # Pods live in them: should the object vanish, they stay until it says otherwise.
+        every = row.pod_cidrs if row is not None and row.pod_cidrs else self._kept
+        return tuple(c for c in every if c.version in self._families)
 
     @property
     def routers(self) -> tuple[Address, ...]:
@@ -138,7 +142,9 @@ class LocalNode:
                 try:
                     await self.publish()
                     failures = 0
-                    await watch.next()
+                    changes = await watch.next()
+                    while self.name not in (*changes.upserted, *changes.deleted):
+                        changes = await watch.next()
                     await asyncio.sleep(0.05)
                 except AxonemeError as error:
                     failures += 1
@@ -167,7 +173,8 @@ class LocalNode:
             metadata["ownerReferences"] = [
                 {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}
             ]
-        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": {}}
+        ipam = {"podCIDRs": [str(c) for c in self._kept]} if self._kept else {}
+        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": ipam}
         spec["bootid"] = await asyncio.to_thread(_boot_id)
         return {"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": metadata, "spec": spec}
 
