@@ -116,11 +116,7 @@ def _by_address(links: list[LinkInfo], addresses: Sequence[AddressInfo]) -> list
 
 def _device(link: LinkInfo, addresses: Sequence[AddressInfo]) -> Device:
     own = [
-        a.interface
-        for a in addresses
-        if a.index == link.index and not a.interface.ip.is_link_local
+        a.interface for a in addresses if a.index == link.index and not a.interface.ip.is_link_local
     ]
     networks = tuple(dict.fromkeys(i.network for i in own))
-    return Device(
-        link.name, link.index, link.mtu, link.mac, tuple(i.ip for i in own), networks
-    )
+    return Device(link.name, link.index, link.mtu, link.mac, tuple(i.ip for i in own), networks)

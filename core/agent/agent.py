@@ -13,8 +13,9 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from axoneme.core.agent import datapath as packet_path
 from axoneme.core.agent import health
@@ -65,6 +66,11 @@ from axoneme.core.store.reflector import Reflector
 from axoneme.core.tasks import TaskGroupRunner
 
 log = logging.getLogger(__name__)
+
+NO_ROUTER: Final[dict[int, Address]] = {
+    4: IPv4Address("169.254.1.1"),
+    6: IPv6Address("fe80::1"),
+}
 
 
 class Agent:
@@ -214,8 +220,13 @@ class Agent:
 
     @property
     def gateways(self) -> Sequence[Address]:
-        """The next hops of pods' default routes: the router addresses."""
-        return self.node.routers
+        """The next hops of pods' default routes: the router addresses.
+
+        A family without a pod CIDR (the runtime chose the address) has a link-local one; pods
+        get its hardware address along, so nobody need hold it.
+        """
+        found: dict[int, Address] = {a.version: a for a in self.node.routers}
+        return [found.get(v, a) for v, a in NO_ROUTER.items()]
 
     def device_mtu(self) -> int:
         """The key ``mtu``, or what the native devices can carry."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from ipaddress import ip_interface
 from typing import Any, Final
 
 from attrs import Factory, frozen
@@ -19,6 +20,7 @@ from axoneme.core.cni.errors import (
     CniError,
 )
 from axoneme.core.endpoints.request import CONTAINER_ID, IFNAME, EndpointRequest
+from axoneme.core.model.endpoint import AddressPair
 
 VERSIONS: Final = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 SINCE: Final = {"check": "0.4.0", "status": "1.1.0", "gc": "1.1.0"}
@@ -38,6 +40,8 @@ class CniRequest:
     netns: str = ""
     args: Mapping[str, str] = Factory(dict)
     mtu: int = 0
+    addresses: AddressPair | None = None
+    """``runtimeConfig.ips``: addresses that the runtime has chosen itself."""
     previous: Mapping[str, Any] | None = None
     """``prevResult``: what plugins before us in the list, or an earlier ADD, answered."""
     valid_attachments: tuple[str, ...] | None = None
@@ -58,6 +62,7 @@ class CniRequest:
             pod=self.args.get("K8S_POD_NAME", ""),
             uid=self.args.get("K8S_POD_UID", ""),
             mtu=self.mtu,
+            addresses=self.addresses,
         )
 
 
@@ -79,6 +84,7 @@ def decode(verb: str, params: Mapping[str, Any]) -> CniRequest:
         network=_text(config, "name"),
         args=_args(str(environment.get("CNI_ARGS", ""))),
         mtu=_mtu(config),
+        addresses=_addresses(config),
         previous=_previous(config),
         valid_attachments=_attachments(config) if verb == "gc" else None,
         **_container(verb, environment),
@@ -115,6 +121,24 @@ def _mtu(config: Mapping[str, Any]) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0 or value > 65535:
         raise CniError(BAD_CONFIG, f"mtu {value!r} is not a number of bytes")
     return value
+
+
+def _addresses(config: Mapping[str, Any]) -> AddressPair | None:
+    """At most one address of each family (CNI conventions, capability ``ips``)."""
+    runtime = config.get("runtimeConfig")
+    given = runtime.get("ips") if isinstance(runtime, dict) else None
+    if not given:
+        return None
+    found: dict[int, Any] = {}
+    try:
+        for text in given:
+            address = ip_interface(str(text)).ip
+            if address.version in found:
+                raise ValueError(f"two IPv{address.version} addresses")
+            found[address.version] = address
+    except (ValueError, TypeError) as error:
+        raise CniError(BAD_CONFIG, f"runtimeConfig.ips: {error}") from None
+    return AddressPair(found.get(4), found.get(6))
 
 
 def _previous(config: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -10,7 +10,7 @@ from axoneme.core.endpoints.links import MadeLink, host_name
 from axoneme.core.endpoints.parts import EndpointParts, holder_of
 from axoneme.core.endpoints.pods import Pod
 from axoneme.core.endpoints.request import EndpointRequest
-from axoneme.core.errors import NotReadyError
+from axoneme.core.errors import ConflictError, NotReadyError
 from axoneme.core.model.endpoint import (
     AddressPair,
     AddressRequest,
@@ -93,6 +93,11 @@ class EndpointMaker:
         self, number: int, request: EndpointRequest, pod: Pod | None, undo: AsyncExitStack
     ) -> AddressPair:
         if request.addresses is not None:
+            for address in request.addresses:
+                if self._parts.realizer.addresses.get(address) is not None:
+                    raise ConflictError(
+                        f"address {address} of {request.owner} is in use on this node"
+                    )
             self._parts.given.add(number)
             undo.callback(self._parts.given.discard, number)
             return request.addresses

@@ -303,3 +303,23 @@ def test_bad_objects_and_clashing_nodes_are_in_the_status(node: Node) -> None:
     eventually(lambda: {"node thief", "Pod default/broken"} <= problems().keys())
     assert "10.244.0.0/29 overlaps" in problems()["node thief"]
     assert node.add("a")
+
+
+def test_core_alone_delivers(node: Node) -> None:
+    """With every plugin off, pods with addresses of the runtime's own choice talk on one node."""
+    names = ("ipam-cluster-pool", "masquerade", "native-routing", "policy", "responder")
+    others = ("source-check", "tunnel")
+    node.config = {k: v for k, v in node.config.items() if not k.startswith("cluster-pool")}
+    node.config["plugins"] = " ".join(f"-{name}" for name in (*names, *others))
+    node.start_agent()
+    for number, name in enumerate(("a", "b")):
+        node.make_netns(f"-{name}")
+        node.put_pod(name)
+        params = node.params(name)
+        ips = [f"10.9.9.{number + 1}/32", f"fd09::{number + 1}/128"]
+        params["config"] = json.dumps(
+            {"cniVersion": "1.0.0", "name": "x", "type": "y", "runtimeConfig": {"ips": ips}}
+        )
+        call(node.socket, "cni.add", params, 30)
+    assert node.ping("a", "10.9.9.2")
+    assert node.ping("b", "fd09::1")

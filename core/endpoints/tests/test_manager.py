@@ -360,3 +360,20 @@ def test_not_before_ready(tmp_path: Path) -> None:
             await bench.manager.add(request())
 
     run(tmp_path, work)
+
+
+def test_given_address_must_be_free(tmp_path: Path) -> None:
+    """An address that the runtime chose is never taken from another endpoint, or back by us."""
+
+    async def work(bench: Bench) -> None:
+        pair = AddressPair(IPv4Address("10.9.9.9"), None)
+        await bench.manager.add(EndpointRequest("c1", "eth0", "/run/x", "a", "b", addresses=pair))
+        with pytest.raises(ConflictError, match=r"10\.9\.9\.9"):
+            await bench.manager.add(
+                EndpointRequest("c2", "eth0", "/run/y", "a", "c", addresses=pair)
+            )
+        assert len(bench.manager.table) == 1
+        await bench.manager.remove("c1:eth0")
+        assert bench.nothing_left()
+
+    run(tmp_path, work)
