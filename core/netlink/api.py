@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve
 
@@ -29,7 +28,6 @@ from axoneme.core.netlink import (
     pod,
     routes,
     sysctls,
-    tc,
 )
 from axoneme.core.netlink.addresses import AddressInfo
 from axoneme.core.netlink.links import LinkInfo
@@ -158,12 +156,6 @@ class Netlink:
         made = self._make(message, ends, alias, up=True)
         return made.index, made.peer_index
 
-    def create_bridge(self, name: str, *, mtu: int = 0, alias: str = "", **values: Any) -> int:
-        """Make a bridge, up, without spanning tree; its index."""
-        values.setdefault("br_stp_state", 0)
-        values.setdefault("br_mcast_snooping", 0)
-        return self._make(links.create(name, "bridge", values, mtu=mtu), [name], alias).index
-
     def create_link(self, link: Link, alias: str = "") -> int:
         """Make a link of any kind, up; its index.
 
@@ -216,11 +208,6 @@ class Netlink:
             )
         )
 
-    def enslave(self, link: str, master: str | None) -> None:
-        """Put a link into a bridge, or take it out (``None``)."""
-        index = 0 if master is None else self.link_index(master)
-        self.request(links.change(link, master=index))
-
     def delete_link(self, link: str | int) -> bool:
         """Remove a link (a veth's peer goes too); ``False`` if there was none. Slow: 20 ms."""
         return self._request_unless(links.delete(link), errno.ENODEV)
@@ -237,14 +224,6 @@ class Netlink:
         """Put an address on a link (IPv6: usable at once); one that is there already is fine."""
         what = f"address {address} on {link}"
         self.request(addresses.add(self.link_index(link), address, what))
-
-    def delete_address(self, link: str, address: Interface) -> bool:
-        """Take an address off; ``False`` if it, or the link, was not there."""
-        info = self.link(link)
-        if info is None:
-            return False
-        message = addresses.delete(info.index, address, f"address {address} on {link}")
-        return self._request_unless(message, errno.EADDRNOTAVAIL)
 
     # Routes
 
@@ -264,14 +243,6 @@ class Netlink:
         """Put a route of ours in place of whatever has its destination, table and metric."""
         self.request(routes.replace(route, self._route_index(route)))
 
-    def delete_route(self, route: Route) -> bool:
-        """Remove a route of ours; ``False`` if there was none. Never touches another's."""
-        info = self.link(route.link) if route.link else None
-        if route.link and info is None:
-            return False  # routes go with their device
-        message = routes.delete(route, info.index if info else 0)
-        return self._request_unless(message, errno.ESRCH)
-
     def _route_index(self, route: Route) -> int:
         return self.link_index(route.link) if route.link else 0
 
@@ -283,25 +254,7 @@ class Netlink:
             index = links.get(netlink, link).index if link else 0
             return [x for x in neighbors.dump(netlink) if index in (0, x.index)]
 
-    def replace_neighbor(self, link: str, address: IPAddress, mac: str) -> None:
-        """Write a permanent entry."""
-        what = f"neighbour {address} on {link}"
-        self.request(neighbors.replace(self.link_index(link), address, mac, what))
-
-    def delete_neighbor(self, link: str, address: IPAddress) -> bool:
-        """Remove an entry; ``False`` if it, or the link, was not there."""
-        info = self.link(link)
-        if info is None:
-            return False
-        return self._request_unless(neighbors.delete(info.index, address), errno.ENOENT)
-
     # Sysctls
-
-    def get_sysctl(self, name: str) -> str:
-        """A sysctl of the namespace; ENOENT if the kernel has none of this name."""
-        if self.netns is None:
-            return sysctls.read(name)
-        return namespaces.run_in_netns(self.netns, lambda: sysctls.read(name))
 
     def set_sysctl(self, name: str, value: str) -> bool:
         """Set a sysctl of the namespace; ``False`` when it was so already."""
@@ -327,25 +280,6 @@ class Netlink:
             ifname, tuple(addresses), tuple(gateways), gateway_mac, route_mtu, dict(sysctls or {})
         )
         return pod.configure(netns, config)
-
-    # tc, for kernels without tcx
-
-    def attach_bpf_filter(
-        self, ifindex: int, direction: str, fd: int, handle: int = 1, name: str = "axoneme"
-    ) -> None:
-        """Attach a tc program through clsact, or swap ours in one step."""
-        self._request_unless(tc.add_clsact(ifindex), errno.EEXIST)
-        self.request(tc.replace_filter(ifindex, direction, fd, handle=handle, name=name))
-
-    def detach_bpf_filter(self, ifindex: int, direction: str, handle: int = 1) -> bool:
-        """Remove our filter; ``False`` if there was none."""
-        message = tc.delete_filter(ifindex, direction, handle)
-        return self._request_unless(message, errno.ENOENT, errno.EINVAL, errno.ENODEV)
-
-    def bpf_filters(self, ifindex: int, direction: str) -> list[tc.FilterInfo]:
-        """The bpf filters of a link in one direction (``ingress`` or ``egress``)."""
-        with self.socket() as netlink:
-            return tc.filters(netlink, ifindex, direction)
 
     # Namespaces
 

@@ -19,7 +19,6 @@ from axoneme.core.netlink.wire import Message, NetlinkSocket, attributes, cstrin
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
 RTM_GETLINK: Final = 18
-RTM_SETLINK: Final = 19
 
 IFINFO: Final = struct.Struct("=BxHiII")  # family, type, index, flags, change
 
@@ -31,13 +30,10 @@ IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
 IFLA_LINK: Final = 5
 IFLA_MASTER: Final = 10
-IFLA_OPERSTATE: Final = 16
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
 IFLA_NET_NS_FD: Final = 28
 IFLA_EXT_MASK: Final = 29
-IFLA_NUM_TX_QUEUES: Final = 31
-IFLA_NUM_RX_QUEUES: Final = 32
 IFLA_GSO_MAX_SIZE: Final = 41
 IFLA_GRO_MAX_SIZE: Final = 58
 INFO_KIND: Final = 1
@@ -234,11 +230,10 @@ def change(
     mtu: int = 0,
     mac: str = "",
     alias: str | None = None,
-    master: int | None = None,
     netns_fd: int | None = None,
     name: str = "",
 ) -> Message:
-    """Change a link found by name or index; ``master`` 0 takes it out of its bridge."""
+    """Change a link found by name or index."""
     flags = mask = 0
     for wanted, bit, inverted in ((up, IFF_UP, False), (arp, IFF_NOARP, True)):
         if wanted is not None:
@@ -256,8 +251,6 @@ def change(
         body += wire.attribute(IFLA_ADDRESS, mac_bytes(mac))
     if alias is not None:
         body += wire.attribute(IFLA_IFALIAS, alias.encode()[:255])
-    if master is not None:
-        body += wire.u32(IFLA_MASTER, master)
     if netns_fd is not None:
         body += wire.u32(IFLA_NET_NS_FD, netns_fd)
     return Message(RTM_NEWLINK, 0, body, f"link {link}")

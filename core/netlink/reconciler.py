@@ -45,7 +45,6 @@ class NetworkReconciler:
         self.target = target or NetworkTarget(netlink)
         self.statuses: dict[str, RowStatus] = {}
         """By name: ``route 10.0.1.0/24``, ``link axo_vxlan`` …"""
-        self.passes = 0
         self._asked = asyncio.Event()
         self._one = asyncio.Lock()
         self._waiters: list[asyncio.Future[dict[str, str]]] = []
@@ -122,7 +121,6 @@ class NetworkReconciler:
         return self._next(result)
 
     def _note(self, result: PassResult) -> None:
-        self.passes += 1
         old, self.statuses = self.statuses, {x: RowStatus("done") for x in result.done}
         for name, error in result.failed.items():
             before = old.get(name)

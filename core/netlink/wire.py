@@ -71,11 +71,6 @@ def u8(kind: int, value: int) -> bytes:
     return attribute(kind, bytes((value,)))
 
 
-def u16(kind: int, value: int) -> bytes:
-    """An attribute that holds a u16 in host order."""
-    return attribute(kind, struct.pack("=H", value))
-
-
 def be16(kind: int, value: int) -> bytes:
     """An attribute that holds a u16 in network order, such as a port."""
     return attribute(kind, struct.pack("!H", value))

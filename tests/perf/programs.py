@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-from axoneme.core.datapath import syscalls
+from axoneme.core.datapath import syscalls, tc
 from axoneme.core.datapath.loader import Program, program_info
 from axoneme.core.netlink.api import Netlink
+from axoneme.core.netlink.namespaces import run_in_netns
 from tests.perf import cluster
 from tests.perf.measure import Result, Sample, build_netbench, requests
 from tests.perf.traffic import NATIVE
@@ -26,11 +29,13 @@ def _attached(node: str) -> Iterator[int]:
         link = syscalls.obj_get(str(pin))
         yield struct.unpack_from("=8xI", syscalls.info_by_fd(link, LINK_INFO_SIZE))[0]
         os.close(link)
-    with Netlink(f"axo-lab-{node}") as netlink:
-        for device in netlink.links():
-            for direction in ("ingress", "egress"):
-                for each in netlink.bpf_filters(device.index, direction):
-                    yield each.program_id
+    space = f"axo-lab-{node}"
+    with Netlink(space) as netlink:
+        devices = [device.index for device in netlink.links()]
+    for device, parent in product(devices, (tc.INGRESS, tc.EGRESS)):
+        found = run_in_netns(space, partial(tc.current, device, parent))
+        if found is not None:
+            yield found.prog_id
 
 
 def _programs(node: str) -> dict[str, Program]:
