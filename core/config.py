@@ -289,14 +289,6 @@ class Config:
             if option.key in self._values
         ]
 
-    def replaced(self, **values: Any) -> Config:
-        """A copy with some typed values changed (``enable_ipv6=False``)."""
-        changed = {key.replace("_", "-"): value for key, value in values.items()}
-        for key in changed:
-            self[key]
-        origins = self._origins | dict.fromkeys(changed, "derived")
-        return Config(self.registry, self._values | changed, origins, self.warnings)
-
     def __repr__(self) -> str:
         given = sum(origin != DEFAULT for origin in self._origins.values())
         return f"<Config {len(self._values)} keys, {given} given>"

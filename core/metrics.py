@@ -10,7 +10,7 @@ that owns the tables, so such functions may read tables.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
@@ -173,9 +173,3 @@ def full_name(name: str) -> str:
     if name.startswith(("cilium_", "axoneme_", "hubble_")):
         return name
     return f"cilium_{name}" if name in CILIUM_NAMES else f"axoneme_{name}"
-
-
-def label_text(labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
-    """``a="1" b="2"``."""
-    pairs = labels.items() if isinstance(labels, Mapping) else labels
-    return " ".join(f'{key}="{value}"' for key, value in pairs)

@@ -314,11 +314,6 @@ class PluginManager:
             if self._implementation(self._all, name, hook) is not None
         ]
 
-    def is_on(self, name: str) -> bool:
-        """Whether the plugin is enabled."""
-        return name in self.order
-
-
 def _call(implementation: pluggy.HookImpl, **arguments: Any) -> Any:
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 

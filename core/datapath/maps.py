@@ -56,12 +56,6 @@ class MapInfo:
         """Such as ``lru_hash``."""
         return MAP_TYPE_NAMES.get(self.type, str(self.type))
 
-    @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """What must be equal for a pinned map to be ours to use."""
-        return (self.type, self.key_size, self.value_size, self.max_entries, self.flags)
-
-
 def read_info(fd: int) -> MapInfo:
     """Ask the kernel (``struct bpf_map_info``)."""
     raw = sc.info_by_fd(fd, _INFO_SIZE)
@@ -340,9 +334,3 @@ class BpfMap:
         stride = self.value_bytes // max(self.percpu, 1)
         size = self.info.value_size
         return [value[i * stride : i * stride + size] for i in range(max(self.percpu, 1))]
-
-
-def sum_u64(values: Iterable[bytes]) -> tuple[int, ...]:
-    """Add per-CPU slots that are arrays of native ``u64`` counters, member by member."""
-    rows = [struct.unpack(f"={len(v) // 8}Q", v) for v in values]
-    return tuple(sum(column) for column in zip(*rows, strict=True))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from attrs import frozen
 
 from axoneme.core.datapath.loader import Program, verified_insns
-from axoneme.core.datapath.maps import BpfMap
 
 
 @frozen
@@ -35,11 +32,3 @@ def program_stats(program: Program) -> ProgramStats:
         runs,
         nanoseconds,
     )
-
-
-def memory(each: BpfMap) -> int:
-    """Bytes that the kernel holds for a map."""
-    for line in Path(f"/proc/self/fdinfo/{each.fd}").read_text().splitlines():
-        if line.startswith("memlock:"):
-            return int(line.split()[1])
-    return 0

@@ -90,7 +90,6 @@ class EndpointRefresher:
     def __init__(
         self, directory: PodDirectory, endpoints: EndpointManager, *, grace: float
     ) -> None:
-        self._directory = directory
         self._endpoints = endpoints
         self._grace = grace
         self._running: dict[int, asyncio.Task[None]] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import signal
 import sys
 import time
@@ -148,8 +147,3 @@ def tail(log: Path, lines: int = LOG_LINES) -> str:
     except OSError:
         return "(no log)"
     return "\n".join(_COLOUR.sub("", text).splitlines()[-lines:]) or "(the log is empty)"
-
-
-def remove_state(paths: LabPaths, name: str) -> None:
-    """Remove the folder of a node that is gone."""
-    shutil.rmtree(paths.node(name), ignore_errors=True)

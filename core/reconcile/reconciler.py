@@ -47,7 +47,6 @@ class Reconciler(Generic[K, R]):
         self.statuses: dict[K, RowStatus] = {}
         self.applied = -1
         """Revision of the table up to which everything has been applied or has failed."""
-        self.full_passes = 0
         self.runs = 0
         self._failed: dict[K, tuple[float, R | None]] = {}
         self._waiters: list[tuple[int, asyncio.Future[dict[K, str]]]] = []
@@ -134,7 +133,6 @@ class Reconciler(Generic[K, R]):
         desired = dict(self.table.items())
         revision = self.table.revision
         failed = await self._in_thread(self.target.resync, desired)
-        self.full_passes += 1
         for key in [k for k in self.statuses if k not in desired]:
             del self.statuses[key]
         self._failed = {}

@@ -207,11 +207,6 @@ class PolicyEngine:
             return False, False
         return self._enforced(identity, subject, INGRESS), self._enforced(identity, subject, EGRESS)
 
-    def rules_of(self, identity: int) -> set[int]:
-        """Cookies of the rules that select a subject."""
-        subject = self._subjects.get(identity)
-        return set(subject.rules) if subject else set()
-
     def _relink(self, identity: int) -> None:
         """Bring the rules of a subject in line with its labels."""
         subject = self._subjects.get(identity)
