@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from axoneme.core.lab.paths import LabPaths
 from tests.perf.topology import tune
 
 AXONEME = str(Path(sys.executable).with_name("axoneme"))
-RUNTIME = Path("/run/axoneme/lab")
+PATHS = LabPaths.current()
+"""``AXONEME_LAB`` chooses the lab, as for the command line."""
 
 MANIFEST = """
 apiVersion: v1
@@ -70,7 +72,7 @@ def apply(text: str, folder: Path) -> None:
 
 def agent_pid(node: str) -> int:
     """The agent's process on a node, from the lab's pid file."""
-    return int((RUNTIME / "nodes" / node / "agent.pid").read_text().split()[0])
+    return int(PATHS.pid_file(node).read_text().split()[0])
 
 
 def pod_manifest(name: str, node: str) -> str:
@@ -88,7 +90,7 @@ def lab(folder: Path, *config: str, nodes: int = 2) -> Iterator[dict[str, str]]:
         where = {"a": "node1", "b": "node1", "c": f"node{min(nodes, 2)}"}
         text = "---\n".join(pod_manifest(name, node) for name, node in where.items())
         apply(MANIFEST.replace("{pods}", text), folder)
-        tune("axo-pod-bench-a")
+        tune(PATHS.pod_netns_name("bench", "a"))
         found = pods()
         yield {n: next(a for a in found[n]["addresses"] if ":" not in a) for n in where}
     finally:

@@ -18,7 +18,7 @@ from tests.perf.measure import Result, Sample, build_netbench, requests
 from tests.perf.traffic import NATIVE
 
 Note = Callable[[str], None]
-ROOT = Path("/sys/fs/bpf/axo-lab")
+ROOT = cluster.PATHS.bpf
 PROG_GET_FD_BY_ID = 13
 LINK_INFO_SIZE = 64
 
@@ -29,7 +29,7 @@ def _attached(node: str) -> Iterator[int]:
         link = syscalls.obj_get(str(pin))
         yield struct.unpack_from("=8xI", syscalls.info_by_fd(link, LINK_INFO_SIZE))[0]
         os.close(link)
-    space = f"axo-lab-{node}"
+    space = cluster.PATHS.netns_name(node)
     with Netlink(space) as netlink:
         devices = [device.index for device in netlink.links()]
     for device, parent in product(devices, (tc.INGRESS, tc.EGRESS)):
@@ -59,7 +59,11 @@ def bench(folder: Path, repetitions: int, note: Note, wanted: set[str]) -> Itera
         switch = syscalls.enable_stats()
         try:
             for mode, words, limit in cases:
-                ends = ("axo-pod-bench-a", "axo-pod-bench-b", addresses["b"])
+                ends = (
+                    cluster.PATHS.pod_netns_name("bench", "a"),
+                    cluster.PATHS.pod_netns_name("bench", "b"),
+                    addresses["b"],
+                )
                 costs: dict[str, list[float]] = {name: [] for name in programs}
                 for number in range(repetitions):
                     note(f"P10 {words}: repetition {number + 1} of {repetitions}")

@@ -62,7 +62,7 @@ def _row(
     number, words, mode, peer, unit, target = row
     sides = {}
     for side, prefix, addresses in (
-        ("ours", "axo-pod-bench-", ours),
+        ("ours", cluster.PATHS.pod_netns_name("bench", ""), ours),
         ("plain", topology.PREFIX, theirs),
     ):
         ends = (f"{prefix}a", prefix + peer, addresses[peer])
