@@ -1,6 +1,6 @@
 """From policy objects in the store to rules in force, also when an object goes bad.
 
-What is decided here, and why: ``core/decisions/0006-invalid-policies.md``.
+What is decided here, and why: ``core/decisions/0005-invalid-policies.md``.
 """
 
 from __future__ import annotations
