@@ -137,17 +137,21 @@ class PolicyMaps:
             inner.close()
         self._inner.clear()
         self._held.clear()
-        stale: dict[int, SubjectPolicy] = {}
+        swept = False
         for raw in list(outer.keys()):
             identity = _SUBJECT.unpack(raw)[0]
             if identity not in desired:
                 outer.delete(raw)
+                swept = True
                 continue
             inner_map = outer.get_map(raw)
             if inner_map is not None:
                 self._inner[identity] = inner_map
                 self._held[identity] = (0, self._read(inner_map))
-        return self.apply(desired, stale)
+        failed = self.apply(desired, {})
+        if swept:
+            self._bump()
+        return failed
 
     # One subject
 

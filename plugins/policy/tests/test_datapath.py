@@ -107,7 +107,7 @@ def test_a_change_that_would_open_a_hole_swaps(maps: Maps) -> None:
 
 
 def test_resync_repairs_and_sweeps(maps: Maps) -> None:
-    """Another agent's leftovers go, damage is repaired, what is right is not touched."""
+    """Leftovers go and live flows are asked again; damage is repaired, the rest is not touched."""
     entries = {**allow(0), **allow(80, 300)}
     maps.target.apply({SUBJECT: row(1, entries), 701: evolve(row(1, {}), identity=701)}, {})
     inner, swaps = maps.inner_id(), maps.target.swaps
@@ -116,7 +116,7 @@ def test_resync_repairs_and_sweeps(maps: Maps) -> None:
     fresh.outer, fresh.bumps = maps.outer, 0
     fresh.target = PolicyMaps(lambda: maps.outer, maps.target._layouts, fresh.bump, 16384)
     assert fresh.target.resync({SUBJECT: row(9, entries)}) == {}
-    assert (fresh.inner_id(), fresh.target.swaps, fresh.bumps) == (inner, 0, 0)
+    assert (fresh.inner_id(), fresh.target.swaps, fresh.bumps) == (inner, 0, 1)
     assert fresh.target.read(701) is None
     opened = maps.outer.get_map(SUBJECT.to_bytes(4, "little"))
     assert opened is not None
