@@ -138,14 +138,10 @@ static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_
 
 int from_container(struct __sk_buff *skb)
 {
-	struct axo_ctx *ctx = axo_ctx_get();
+	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_FROM_ENDPOINT);
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	ctx->eth_proto = skb->protocol;
-	ctx->ifindex = skb->ifindex;
-	ctx->dir = AXO_DIR_EGRESS;
-	ctx->obs_point = AXO_TRACE_FROM_ENDPOINT;
 	return axo_finish(skb, ctx, axo_from_container(skb, ctx));
 }
 
@@ -178,13 +174,9 @@ static __always_inline int axo_to_container(struct __sk_buff *skb, struct axo_ct
 
 int to_container(struct __sk_buff *skb)
 {
-	struct axo_ctx *ctx = axo_ctx_get();
+	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_INGRESS, AXO_TRACE_FROM_STACK);
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	ctx->eth_proto = skb->protocol;
-	ctx->ifindex = skb->ifindex;
-	ctx->dir = AXO_DIR_INGRESS;
-	ctx->obs_point = AXO_TRACE_FROM_STACK;
 	return axo_finish(skb, ctx, axo_to_container(skb, ctx));
 }

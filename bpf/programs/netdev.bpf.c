@@ -55,13 +55,10 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 
 int from_netdev(struct __sk_buff *skb)
 {
-	struct axo_ctx *ctx = axo_ctx_get();
+	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_INGRESS, AXO_TRACE_FROM_NETWORK);
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	ctx->eth_proto = skb->protocol;
-	ctx->dir = AXO_DIR_INGRESS;
-	ctx->obs_point = AXO_TRACE_FROM_NETWORK;
 	return axo_finish(skb, ctx, axo_from_netdev(skb, ctx));
 }
 
@@ -84,11 +81,8 @@ int to_netdev(struct __sk_buff *skb)
 	/* what the tunnel made is the node's own, and done */
 	if (axo_mark_is(skb, AXO_MARK_OVERLAY))
 		return TC_ACT_OK;
-	ctx = axo_ctx_get();
+	ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_TO_NETWORK);
 	if (!ctx)
 		return TC_ACT_SHOT;
-	ctx->eth_proto = skb->protocol;
-	ctx->dir = AXO_DIR_EGRESS;
-	ctx->obs_point = AXO_TRACE_TO_NETWORK;
 	return axo_finish(skb, ctx, axo_to_netdev(skb, ctx));
 }

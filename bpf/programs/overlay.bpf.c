@@ -44,13 +44,10 @@ static __always_inline int axo_from_overlay(struct __sk_buff *skb, struct axo_ct
 
 int from_overlay(struct __sk_buff *skb)
 {
-	struct axo_ctx *ctx = axo_ctx_get();
+	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_INGRESS, AXO_TRACE_FROM_OVERLAY);
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	ctx->eth_proto = skb->protocol;
-	ctx->dir = AXO_DIR_INGRESS;
-	ctx->obs_point = AXO_TRACE_FROM_OVERLAY;
 	return axo_finish(skb, ctx, axo_from_overlay(skb, ctx));
 }
 
@@ -87,11 +84,8 @@ int to_overlay(struct __sk_buff *skb)
 	axo_mark_set(skb, AXO_MARK_OVERLAY);
 	if (axo_overlay_addressed(skb))
 		return TC_ACT_OK;
-	ctx = axo_ctx_get();
+	ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_FROM_STACK);
 	if (!ctx)
 		return TC_ACT_SHOT;
-	ctx->eth_proto = skb->protocol;
-	ctx->dir = AXO_DIR_EGRESS;
-	ctx->obs_point = AXO_TRACE_FROM_STACK;
 	return axo_finish(skb, ctx, axo_to_overlay(skb, ctx));
 }

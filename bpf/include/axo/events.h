@@ -221,6 +221,20 @@ static __always_inline void axo_verdict_event(struct __sk_buff *skb, struct axo_
 		axo_event_send(skb, ctx, AXO_EVENT_VERDICT, reason, 0);
 }
 
+/* Begins a program: the context of its packet, or NULL, and then there is nothing to do but drop. */
+static __always_inline struct axo_ctx *axo_begin(struct __sk_buff *skb, u8 dir, u8 obs_point)
+{
+	struct axo_ctx *ctx = axo_ctx_get();
+
+	if (!ctx)
+		return NULL;
+	ctx->eth_proto = skb->protocol;
+	ctx->ifindex = skb->ifindex;
+	ctx->dir = dir;
+	ctx->obs_point = obs_point;
+	return ctx;
+}
+
 /*
  * Ends a program: verdict is what the last stage or step answered. Negative ones are counted,
  * told and shot; a stage chain that fell through its end (AXO_NEXT) passes to the stack.
