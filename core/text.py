@@ -7,8 +7,8 @@ Whatever comes from a pod, a manifest or a peer may hold terminal escape sequenc
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-from typing import Final, Generic, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,6 +33,12 @@ def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | No
 
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
     return found[0] if found else None
+
+
+def side_text(side: Mapping[str, Any]) -> str:
+    """One side of a flow, its ``address`` and ``port``: ``10.0.0.1:80`` or ``[fd00::1]:80``."""
+    address, port = side["address"], side["port"]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Secret(Generic[T]):

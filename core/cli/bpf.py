@@ -8,6 +8,7 @@ import click
 
 from axoneme.core.cli.nouns import Noun
 from axoneme.core.cli.options import AgentHandle, agent_options, output_option
+from axoneme.core.text import side_text
 
 if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
@@ -116,7 +117,7 @@ def _flow(row: dict[str, Any]) -> str:
         if on
     ]
     return (
-        f"{row['protocol']} {_side(row['source'])} -> {_side(row['destination'])}"
+        f"{row['protocol']} {side_text(row['source'])} -> {side_text(row['destination'])}"
         f" expires={row['expires-seconds']:g}s"
         f" Packets={row['packets']} Bytes={row['bytes']}"
         f" ReplyPackets={row['reply-packets']} ReplyBytes={row['reply-bytes']}"
@@ -126,8 +127,3 @@ def _flow(row: dict[str, Any]) -> str:
         f" SourceSecurityID={row['source-identity']}"
         f" DestinationSecurityID={row['destination-identity']}"
     )
-
-
-def _side(side: dict[str, Any]) -> str:
-    address = side["address"]
-    return f"[{address}]:{side['port']}" if ":" in address else f"{address}:{side['port']}"

@@ -17,6 +17,8 @@ from typing import Final, Protocol
 
 from attrs import define, field
 
+from axoneme.core.conntrack.pace import Pace
+
 log = logging.getLogger(__name__)
 
 TABLES: Final = ("axo_ct4", "axo_ct6", "axo_ct_any4", "axo_ct_any6")
@@ -27,8 +29,6 @@ GRACE_TICKS: Final = 30
 FIRST_INTERVAL: Final = 300.0
 SHORTEST: Final = 10.0
 LONGEST: Final = 12 * 3600.0
-MUCH, LITTLE = 0.25, 0.05
-"""Shares of a table found dead that make the next scan come sooner, or later."""
 
 _U32 = struct.Struct("=I")
 
@@ -68,8 +68,7 @@ class ConntrackCollector:
 
     tables: Mapping[str, ConntrackTable]
     fixed: float = 0.0
-    longest: float = LONGEST
-    interval: float = FIRST_INTERVAL
+    pace: Pace = field(factory=lambda: Pace(FIRST_INTERVAL, SHORTEST, LONGEST))
     now: Callable[[], int] = ticks
     scanned: dict[str, int] = field(factory=dict)
     """Entries that the last scan saw, by table."""
@@ -89,12 +88,12 @@ class ConntrackCollector:
         self.removed += gone
         self.runs += 1
         self.last_seconds = time.monotonic() - began
-        self._pace(seen, gone)
+        self.pace.note(seen, gone)
         return gone
 
     def delay(self) -> float:
         """Seconds until the next scan."""
-        return self.fixed or self.interval
+        return self.fixed or self.pace.interval
 
     def _scan(self, table: ConntrackTable) -> tuple[int, list[bytes]]:
         limit = self.now() - GRACE_TICKS
@@ -114,11 +113,3 @@ class ConntrackCollector:
             if value is not None and _U32.unpack_from(value, table.expires_offset)[0] < limit:
                 gone += table.map.delete(key)
         return gone
-
-    def _pace(self, seen: int, gone: int) -> None:
-        share = gone / seen if seen else 0.0
-        if share > MUCH:
-            self.interval *= 1 - share
-        elif share < LITTLE:
-            self.interval *= 1.5
-        self.interval = min(max(self.interval, SHORTEST), self.longest)

@@ -24,11 +24,9 @@ def make_collector(agent: Agent) -> ConntrackCollector:
         if bpf_map is not None and bpf_map.definition is not None:
             offset = bpf_map.definition.value.field("expires").offset
             tables[name] = ConntrackTable(bpf_map, offset)
-    return ConntrackCollector(
-        tables,
-        fixed=agent.config.seconds("conntrack-gc-interval"),
-        longest=agent.config.seconds("conntrack-gc-max-interval") or LONGEST,
-    )
+    collector = ConntrackCollector(tables, fixed=agent.config.seconds("conntrack-gc-interval"))
+    collector.pace.longest = agent.config.seconds("conntrack-gc-max-interval") or LONGEST
+    return collector
 
 
 async def collect(agent: Agent) -> None:

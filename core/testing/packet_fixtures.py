@@ -1,10 +1,9 @@
 """Fixtures for packet tests: two pods on one node, and the container programs.
 
-A ``conftest.py`` imports what it wants and overrides ``packet_registry`` to say which plugins take
-part::
+A ``conftest.py`` takes them all and defines ``packet_registry`` to say which plugins take part::
 
-    from axoneme.core.testing.packet_fixtures import a, b, bench, closed, compile_cache
-    from axoneme.core.testing.packet_fixtures import devices, shared_bench
+    from axoneme.core.testing.packet_fixtures import *  # noqa: F403
+    from axoneme.core.testing.packet_fixtures import container_registry
 
     @pytest.fixture(scope="session")
     def packet_registry() -> DatapathRegistry:
@@ -41,7 +40,6 @@ __all__ = [
     "compile_cache",
     "container_registry",
     "devices",
-    "packet_registry",
     "populate",
     "shared_bench",
 ]
@@ -141,12 +139,6 @@ def b(devices: tuple[int, int]) -> Pod:
 def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where this run keeps compiled objects."""
     return tmp_path_factory.mktemp("axot-cache")
-
-
-@pytest.fixture(scope="session")
-def packet_registry() -> DatapathRegistry:
-    """What is composed; override it."""
-    return container_registry()
 
 
 @pytest.fixture(scope="session")

@@ -12,60 +12,6 @@ Address = IPv4Address | IPv6Address
 
 
 @frozen
-class EndpointKey:
-    """Key of ``axo_endpoints``."""
-
-    ip: Address
-
-
-@frozen
-class EndpointValue:
-    """Who has an address on this node."""
-
-    ifindex: int
-    id: int
-    flags: int
-    identity: int
-    mac: str
-    host_mac: str
-
-
-@frozen
-class DeviceKey:
-    """Key of ``axo_ep_by_if``."""
-
-    ifindex: int
-
-
-@frozen
-class DeviceValue:
-    """Who sits behind a device."""
-
-    id: int
-    flags: int
-    identity: int
-    ipv4: Address | None
-    ipv6: Address | None
-
-
-@frozen
-class IpcacheKey:
-    """Key of ``axo_ipcache``; ``prefixlen`` over 16 bytes."""
-
-    prefixlen: int
-    ip: Address
-
-
-@frozen
-class IpcacheValue:
-    """Who and where an address is."""
-
-    identity: int
-    node_ip: Address | None
-    flags: int
-
-
-@frozen
 class MetricKey:
     """Key of ``axo_metrics``."""
 

@@ -23,6 +23,8 @@ from axoneme.core.datapath.maps import BpfMap
 from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.datapath.ring import RingReader
 from axoneme.core.datapath.typed import Codec, TypedMap, prefix_bits
+from axoneme.core.endpoints.maps import AddressKey, AddressValue, InterfaceKey, InterfaceValue
+from axoneme.core.ipcache.maps import IpcacheKey, IpcacheValue
 from axoneme.core.testing import packet_models as models
 
 OK: Final = 0
@@ -80,9 +82,9 @@ class PacketBench:
         self._event = Codec(models.EventRecord, layout_of(described, "axo_event"))
         self._ring = RingReader(self.maps["axo_events"])
         self._inner: list[BpfMap] = []
-        self.endpoints = self._typed("axo_endpoints", models.EndpointKey, models.EndpointValue)
-        self.devices = self._typed("axo_ep_by_if", models.DeviceKey, models.DeviceValue)
-        self.prefixes = self._typed("axo_ipcache", models.IpcacheKey, models.IpcacheValue)
+        self.endpoints = self._typed("axo_endpoints", AddressKey, AddressValue)
+        self.devices = self._typed("axo_ep_by_if", InterfaceKey, InterfaceValue)
+        self.prefixes = self._typed("axo_ipcache", IpcacheKey, IpcacheValue)
         self.metrics = self._typed("axo_metrics", models.MetricKey, models.MetricValue)
 
     @property
@@ -138,11 +140,11 @@ class PacketBench:
         host_mac = host_mac or f"02:00:00:00:02:{number:02x}"
         known = [ip_address(a) for a in addresses]
         for address in known:
-            self.endpoints[models.EndpointKey(address)] = models.EndpointValue(
+            self.endpoints[AddressKey(address)] = AddressValue(
                 ifindex, number, flags, identity, mac, host_mac
             )
         if ifindex:
-            self.devices[models.DeviceKey(ifindex)] = models.DeviceValue(
+            self.devices[InterfaceKey(ifindex)] = InterfaceValue(
                 number,
                 flags,
                 identity,
@@ -153,9 +155,9 @@ class PacketBench:
     def prefix(self, cidr: str, identity: int, node: str = "", flags: int = 0) -> None:
         """An entry of the ipcache."""
         network: IPv4Network | IPv6Network = ip_network(cidr)
-        key = models.IpcacheKey(prefix_bits(network), network.network_address)
+        key = IpcacheKey(prefix_bits(network), network.network_address)
         node_ip = ip_address(node) if node else None
-        self.prefixes[key] = models.IpcacheValue(identity, node_ip, flags)
+        self.prefixes[key] = IpcacheValue(identity, node_ip, flags)
 
     def runtime(self, slot: str, value: int | bytes) -> None:
         """Set a slot of ``axo_runtime``; bytes are laid from its first byte on."""

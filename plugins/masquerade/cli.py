@@ -8,6 +8,7 @@ import click
 
 from axoneme.core.cli.nouns import noun
 from axoneme.core.cli.options import AgentHandle, agent_options, output_option
+from axoneme.core.text import side_text
 
 if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
@@ -42,12 +43,7 @@ def line(row: dict[str, Any]) -> str:
     xlate = "XLATE_SRC" if row["direction"] == "OUT" else "XLATE_DST"
     host = " HOST" if row["host"] else ""
     return (
-        f"{row['protocol']} {row['direction']} {_side(row['source'])} -> "
-        f"{_side(row['destination'])} {xlate} {_side(row['translated'])} "
+        f"{row['protocol']} {row['direction']} {side_text(row['source'])} -> "
+        f"{side_text(row['destination'])} {xlate} {side_text(row['translated'])} "
         f"Created={row['age-seconds']}sec ago Expires={row['expires-seconds']}sec{host}"
     )
-
-
-def _side(side: dict[str, Any]) -> str:
-    address = side["address"]
-    return f"[{address}]:{side['port']}" if ":" in address else f"{address}:{side['port']}"

@@ -14,12 +14,10 @@ from typing import Any, Final, Protocol
 
 from attrs import define, field
 
+from axoneme.core.conntrack.pace import Pace
 from axoneme.core.datapath.typed import TypedMap
 from axoneme.plugins.masquerade.compute import expired
 from axoneme.plugins.masquerade.rows import NatEntry, NatKey
-
-MUCH, LITTLE = 0.25, 0.05
-"""Shares of a table found dead that make the next scan come sooner, or later."""
 
 _U32: Final = struct.Struct("=I")
 
@@ -71,13 +69,11 @@ class NatTable:
 
 @define
 class NatCollector:
-    """Scans NAT tables; blocking, run it in a thread. Intervals are in seconds."""
+    """Scans NAT tables; blocking, run it in a thread."""
 
     tables: dict[int, Scannable]
     """By family."""
-    interval: float = 60.0
-    shortest: float = 10.0
-    longest: float = 3600.0
+    pace: Pace = field(factory=lambda: Pace(60.0, shortest=10.0, longest=3600.0))
     scanned: dict[int, int] = field(factory=dict)
     """Entries that the last scan saw, by family."""
     removed: int = 0
@@ -92,7 +88,7 @@ class NatCollector:
             seen += self.scanned[family]
             gone += self._sweep(table, expired(late, table.get, now))
         self.removed += gone
-        self._pace(seen, gone)
+        self.pace.note(seen, gone)
         return gone
 
     def _sweep(self, table: Scannable, keys: list[NatKey]) -> int:
@@ -104,11 +100,3 @@ class NatCollector:
                 dead.append(key)
         table.delete_batch(dead)
         return len(dead)
-
-    def _pace(self, seen: int, gone: int) -> None:
-        share = gone / seen if seen else 0.0
-        if share > MUCH:
-            self.interval *= 1 - share
-        elif share < LITTLE:
-            self.interval *= 1.5
-        self.interval = min(max(self.interval, self.shortest), self.longest)

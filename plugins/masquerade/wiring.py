@@ -63,10 +63,10 @@ class Masquerade:
         wanted = self._agent.config.seconds("conntrack-gc-interval")
         collector = NatCollector({f: NatTable(t) for f, t in self._tables().items()})
         if longest:
-            collector.longest = longest
+            collector.pace.longest = longest
         self.collector = collector
         while True:
-            await asyncio.sleep(wanted or collector.interval)
+            await asyncio.sleep(wanted or collector.pace.interval)
             removed = await asyncio.to_thread(collector.run)
             if removed:
                 log.debug("nat mappings removed", extra={"count": removed})

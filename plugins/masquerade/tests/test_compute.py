@@ -152,12 +152,12 @@ def test_the_collector_removes_the_dead_and_comes_sooner() -> None:
     """Many dead: the next scan is nearer; none: further."""
     table = FakeTable(pair(1, 1))
     made = collector(table)
-    before = made.interval
+    before = made.pace.interval
     assert made.run() == 2
     assert table.rows == {}
-    assert made.interval < before
+    assert made.pace.interval < before
     assert made.run() == 0
-    assert made.interval >= made.shortest
+    assert made.pace.interval >= made.pace.shortest
 
 
 def test_what_a_packet_has_revived_stays() -> None:

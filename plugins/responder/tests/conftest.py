@@ -7,17 +7,8 @@ from pathlib import Path
 import pytest
 
 from axoneme.core.datapath.registry import DatapathRegistry
-from axoneme.core.testing.packet_fixtures import (  # noqa: F401
-    a,
-    b,
-    bench,
-    closed,
-    compile_cache,
-    container_registry,
-    devices,
-    populate,
-    shared_bench,
-)
+from axoneme.core.testing.packet_fixtures import *  # noqa: F403 - pytest finds fixtures by name
+from axoneme.core.testing.packet_fixtures import container_registry
 
 
 @pytest.fixture(scope="session")
