@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from types import ModuleType
 
 import pytest
@@ -42,6 +43,12 @@ def test_every_hook_is_implemented_somewhere() -> None:
         used |= {f.name for f in functions(path) if f.name.startswith("axoneme_")}
     unused = [name for name in hook_names() if name not in used]
     assert unused == [], "no plugin uses them"
+
+
+def test_the_readme_lists_every_hook() -> None:
+    """hooks/README.md names every hook and no other."""
+    text = (ROOT / "hooks" / "README.md").read_text()
+    assert set(re.findall(r"axoneme_[a-z_]+", text)) == set(hook_names())
 
 
 def test_hooks_import_only_pluggy_at_run_time() -> None:
