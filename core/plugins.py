@@ -314,6 +314,7 @@ class PluginManager:
             if self._implementation(self._all, name, hook) is not None
         ]
 
+
 def _call(implementation: pluggy.HookImpl, **arguments: Any) -> Any:
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 

@@ -56,6 +56,7 @@ class MapInfo:
         """Such as ``lru_hash``."""
         return MAP_TYPE_NAMES.get(self.type, str(self.type))
 
+
 def read_info(fd: int) -> MapInfo:
     """Ask the kernel (``struct bpf_map_info``)."""
     raw = sc.info_by_fd(fd, _INFO_SIZE)
