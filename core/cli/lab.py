@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from axoneme.core.store.sync import SyncStore
 
 OUTPUT = click.option(
-    "-o", "--output", "form", type=click.Choice(["table", "json"]), default="table", help="Form."
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="Form of the output.",
+)
+PROTO = click.option(
+    "--proto", type=click.Choice(["tcp", "udp", "icmp"]), help="Default: that of the port."
 )
 FILES = click.option(
     "-f",
@@ -47,7 +55,7 @@ def lab() -> None:
 
     \b
     axoneme lab up --nodes 3
-    axoneme lab apply -f deploy/examples/demo.yaml
+    axoneme lab apply -f deploy/examples
     axoneme lab matrix
     axoneme lab down
     """
@@ -98,7 +106,7 @@ def up(nodes: int, settings: tuple[str, ...], ipv6: bool) -> None:
 
 @lab.command()
 def down() -> None:
-    """Remove the lab and all that belongs to it, also after a crash."""
+    """Remove the lab and all of it, also after a crash."""
     from axoneme.core.errors import LabError
     from axoneme.core.lab import cleanup
     from axoneme.core.lab.model import locked
@@ -118,7 +126,7 @@ def down() -> None:
 @lab.command()
 @FILES
 def apply(files: tuple[Path, ...]) -> None:
-    """Put manifests into the store; workloads get their pods.
+    """Put manifests into the store; workloads get pods.
 
     \b
     axoneme lab apply -f app.yaml -f policies/
@@ -138,7 +146,11 @@ def apply(files: tuple[Path, ...]) -> None:
 @lab.command()
 @FILES
 def delete(files: tuple[Path, ...]) -> None:
-    """Remove manifests' objects from the store, and the pods that follow from them."""
+    """Remove what manifests name, and the pods that follow from it.
+
+    \b
+    axoneme lab delete -f policies/
+    """
     from axoneme.core.lab import controller, settle
     from axoneme.core.lab.model import locked
     from axoneme.core.lab.output import count
@@ -197,7 +209,9 @@ def pods(form: str, namespace: str) -> None:
 @click.argument("pod")
 @COMMAND
 def exec_(pod: str, command: tuple[str, ...]) -> None:
-    """Run a command in a pod's network namespace; its exit code is ours.
+    """Run a command in a pod's network.
+
+    Its exit code is ours; it sees the machine's own files.
 
     \b
     axoneme lab exec demo/client -- curl -s http://10.244.1.17:8080/
@@ -209,7 +223,12 @@ def exec_(pod: str, command: tuple[str, ...]) -> None:
 @click.argument("node")
 @COMMAND
 def node(node: str, command: tuple[str, ...]) -> None:
-    """Run a command in a node's network namespace (or in that of "world")."""
+    """Run a command in a node's network, or in "world".
+
+    \b
+    axoneme lab node node1 -- ip route
+    axoneme lab node world -- ping -c1 172.18.0.2
+    """
     from axoneme.core.lab import netns
     from axoneme.core.lab.paths import UNDERLAY, WORLD
 
@@ -231,13 +250,20 @@ def _enter(pod: str, command: tuple[str, ...]) -> None:
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: TO's first port.")
-@click.option("--proto", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
-@click.option("--family", type=click.Choice(["4", "6"]), default=None, help="IPv4 or IPv6.")
+@PROTO
+@click.option(
+    "--family",
+    type=click.Choice(["4", "6"]),
+    default=None,
+    help="IPv4 or IPv6; default: the first both have.",
+)
 @OUTPUT
 def probe(
     source: str, target: str, port: int, proto: str | None, family: str | None, form: str
 ) -> None:
-    """Make one connection attempt: allowed, denied or error, and why.
+    """Make one connection attempt; say what came of it.
+
+    It is allowed, denied or an error, and the reason is given where it is known.
 
     FROM is a pod, a node or "world"; TO is a pod, service, node, address or "world".
 
@@ -267,10 +293,17 @@ def probe(
 @lab.command()
 @click.option("-n", "--namespace", default="", help="Only pods of this namespace.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: declared ports.")
-@click.option("--proto", type=click.Choice(["tcp", "udp", "icmp"]), default=None)
+@PROTO
+@click.option("-v", "--verbose", is_flag=True, help="Every refused pair, not a few a reason.")
 @OUTPUT
-def matrix(namespace: str, port: int, proto: str | None, form: str) -> None:
-    """Probe every pair of pods, in both families."""
+def matrix(namespace: str, port: int, proto: str | None, verbose: bool, form: str) -> None:
+    """Probe every pair of pods, in both families.
+
+    \b
+    axoneme lab matrix
+    axoneme lab matrix -n shop --port 8080 -v
+    axoneme lab matrix -o json
+    """
     from axoneme.core.lab import matrix as matrices
     from axoneme.core.lab import report
 
@@ -283,7 +316,7 @@ def matrix(namespace: str, port: int, proto: str | None, form: str) -> None:
     if form == "json":
         click.echo(json.dumps([c.as_dict() for c in cells], indent=1))
     else:
-        report.print_matrix(pods, cells, output)
+        report.print_matrix(pods, cells, output, everything=verbose)
 
 
 @lab.command()
@@ -293,7 +326,10 @@ def matrix(namespace: str, port: int, proto: str | None, form: str) -> None:
     "--config", "settings", multiple=True, metavar="KEY=VALUE", help="Change the configuration."
 )
 def agent(node: str, action: str, settings: tuple[str, ...]) -> None:
-    """Stop, kill, start or restart a node's agent (NODE may be "operator" or "all").
+    """Stop, kill, start or restart a node's agent.
+
+    NODE may also be "operator" or "all". Configuration given here is kept for
+    the whole lab; each agent reads it at its next start.
 
     \b
     axoneme lab agent node1 kill
@@ -308,7 +344,7 @@ def agent(node: str, action: str, settings: tuple[str, ...]) -> None:
 @lab.command()
 @click.option("--keep", is_flag=True, help="Leave the lab running afterwards.")
 def demo(keep: bool) -> None:
-    """Show the whole thing: two nodes, a few pods, two policies, the matrix, the drops."""
+    """Show it all: nodes, pods, policies, matrix, drops."""
     from axoneme.core.lab import demo as show
 
     sys.exit(show.run(_output(), keep=keep))

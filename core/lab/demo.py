@@ -59,7 +59,7 @@ def _show(lab: Lab, output: Output) -> list[Cell]:
     with output.step(f"{len(orders)} probes among {len(pods)} pods"):
         cells = matrix.run(lab, orders)
     output.print(matrix.table(pods, cells))
-    output.print(f"[dim]{matrix.LEGEND}[/]")
+    output.print(f"[dim]{matrix.legend(cells)}[/]")
     output.print("\n[bold cyan]drops, as the nodes reported them[/]")
     identities = {f"{r['namespace']}/{r['name']}": r["identity"] for r in rows}
     for line in drop_lines(cells, identities):
@@ -68,21 +68,15 @@ def _show(lab: Lab, output: Output) -> list[Cell]:
 
 
 def drop_lines(cells: Sequence[Cell], identities: dict[str, Any]) -> list[str]:
-    """One line per denied attempt: where, why, who, whom, what."""
-    lines = []
-    for cell in cells:
-        order, drop = cell.order, cell.result.drop
-        if cell.result.verdict != "denied":
-            continue
-        source, target = order.source.name, order.target.name
-        what = f"{order.proto.upper()} {order.port}" if order.port else order.proto.upper()
-        lines.append(
-            f"{drop.node if drop else '-'} [red]{clean(cell.result.drop_reason or 'no answer')}[/] "
-            f"{clean(source)} [dim](identity {identities.get(source, '?')})[/] → "
-            f"{clean(target)} [dim](identity {identities.get(target, '?')})[/] "
-            f"{what} IPv{order.family}"
-        )
-    return lines
+    """One line per denied pair: where, why, who, whom, what."""
+    return [
+        f"{pair.node or '-'} [red]{clean(why)}[/] "
+        f"{clean(pair.source)} [dim](identity {identities.get(pair.source, '?')})[/] → "
+        f"{clean(pair.target)} [dim](identity {identities.get(pair.target, '?')})[/] {pair.what}"
+        for (verdict, why), pairs in matrix.refusals(cells).items()
+        if verdict == "denied"
+        for pair in pairs
+    ]
 
 
 def expected(source: str, target: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from attrs import frozen
+from attrs import define, field, frozen
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +14,8 @@ from axoneme.core.lab.model import Lab
 from axoneme.core.lab.targets import Place, pod_place
 
 STYLE = {"allowed": ("✓", "green"), "denied": ("✗", "red"), "error": ("!", "yellow")}
+SHOWN: Final = 5
+"""Lines a reason, unless all are asked for."""
 
 
 @frozen
@@ -114,23 +116,79 @@ def _marks(cells: Sequence[Cell]) -> Text:
     return text
 
 
-LEGEND = (
-    "one mark per family, IPv4 then IPv6: [green]✓[/] allowed  [red]✗[/] denied  [yellow]![/] error"
-)
+def legend(cells: Iterable[Cell]) -> str:
+    """What the marks mean."""
+    families = sorted({cell.order.family for cell in cells})
+    which = "IPv4 then IPv6" if len(families) != 1 else f"IPv{families[0]}"
+    return (
+        f"one mark per family, {which}: [green]✓[/] allowed  [red]✗[/] denied  [yellow]![/] error"
+    )
 
 
-def reasons(cells: Iterable[Cell]) -> list[str]:
-    """One line per distinct denial or error: who, whom, what, why."""
-    lines: dict[str, None] = {}
+@define
+class Refused:
+    """The attempts between two ends that came to the same bad end."""
+
+    source: str
+    target: str
+    node: str
+    """Who reported the drop, if anybody did."""
+    ports: list[str] = field(factory=list)
+    families: list[int] = field(factory=list)
+
+    def add(self, order: probe.Order) -> None:
+        """Take in one more attempt."""
+        port = f"{order.proto.upper()} {order.port}" if order.port else order.proto.upper()
+        if port not in self.ports:
+            self.ports.append(port)
+        if order.family not in self.families:
+            self.families.append(order.family)
+
+    @property
+    def what(self) -> str:
+        """Ports and families."""
+        return f"{', '.join(self.ports)} {'+'.join(f'IPv{f}' for f in sorted(self.families))}"
+
+
+def refusals(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Refused]]:
+    """What was not allowed, by verdict and reason, families and ports of a pair together.
+
+    Ports share a line only where the same families of each were refused.
+    """
+    attempts: dict[tuple[str, ...], list[probe.Order]] = {}
     for cell in cells:
         order, result = cell.order, cell.result
-        if result.verdict == "allowed":
-            continue
-        what = f"{order.proto.upper()} {order.port}" if order.port else order.proto.upper()
-        why = result.drop_reason or result.detail
-        where = f" on {result.drop.node}" if result.drop else ""
-        lines[
-            f"{order.source.name} → {order.target.name} {what} IPv{order.family}: "
-            f"{result.verdict}, {why}{where}"
-        ] = None
-    return list(lines)
+        if result.verdict != "allowed":
+            why = result.drop_reason or result.detail
+            node = result.drop.node if result.drop else ""
+            key = (result.verdict, why, order.source.name, order.target.name, node)
+            attempts.setdefault(key, []).append(order)
+    found: dict[tuple[str, str], list[Refused]] = {}
+    for (verdict, why, source, target, node), orders in attempts.items():
+        ports: dict[tuple[int, str], list[probe.Order]] = {}
+        for order in orders:
+            ports.setdefault((order.port, order.proto), []).append(order)
+        lines: dict[tuple[int, ...], Refused] = {}
+        for group in ports.values():
+            families = tuple(sorted(order.family for order in group))
+            line = lines.setdefault(families, Refused(source, target, node))
+            for order in group:
+                line.add(order)
+        found.setdefault((verdict, why), []).extend(lines.values())
+    return found
+
+
+def reasons(cells: Sequence[Cell], limit: int | None = SHOWN) -> list[str]:
+    """Who could not reach whom, by reason; ``limit`` lines a reason, all when it is ``None``."""
+    lines, hidden = [], False
+    for (verdict, why), pairs in refusals(cells).items():
+        lines.append(f"{verdict}, {why}:" if why else f"{verdict}:")
+        for pair in pairs[:limit]:
+            where = f" (on {pair.node})" if pair.node else ""
+            lines.append(f"  {pair.source} → {pair.target} {pair.what}{where}")
+        if limit is not None and len(pairs) > limit:
+            lines.append(f"  … {len(pairs) - limit} more")
+            hidden = True
+    if hidden:
+        lines.append("-v or -o json shows all")
+    return lines

@@ -120,14 +120,16 @@ def probe_line(order: probe.Order, result: probe.Result) -> str:
     )
 
 
-def print_matrix(pods: Sequence[Place], cells: Sequence[Cell], output: Output) -> None:
-    """The table, its legend, the count and the reasons."""
+def print_matrix(
+    pods: Sequence[Place], cells: Sequence[Cell], output: Output, *, everything: bool = False
+) -> None:
+    """The table, its legend, the count and the reasons, a few of each or all of them."""
     if not pods:
         output.note("no pods: apply some with `axoneme lab apply -f FILE`")
         return
     output.print(matrix.table(pods, cells))
-    output.print(f"[dim]{matrix.LEGEND}[/]")
+    output.print(f"[dim]{matrix.legend(cells)}[/]")
     counts = probe.summary(c.result for c in cells)
     output.print(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
-    for line in matrix.reasons(cells):
+    for line in matrix.reasons(cells, None if everything else matrix.SHOWN):
         output.print(clean(line))
