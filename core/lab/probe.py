@@ -45,9 +45,10 @@ class Order:
     port: int
 
     @property
-    def from_address(self) -> IPAddress | None:
-        """The address that the attempt will leave with, as far as it is known."""
-        return self.source.address(self.family)
+    def from_addresses(self) -> list[IPAddress]:
+        """The addresses that the attempt may leave with."""
+        places = (*self.source.addresses, *self.source.senders)
+        return [a for a in places if a.version == self.family]
 
     @property
     def to_address(self) -> IPAddress:
@@ -130,7 +131,8 @@ class _Batch:
         self._index: dict[tuple[str, str, str, int], int] = {}
         self._helpers: list[tuple[subprocess.Popen[str], threading.Thread]] = []
         for number, item in enumerate(orders):
-            self._index[_signature(item)] = number
+            for signature in _signatures(item):
+                self._index[signature] = number
         if not orders:
             self._done.set()
 
@@ -223,8 +225,9 @@ class _Batch:
                 self._done.set()
 
 
-def _signature(item: Order) -> tuple[str, str, str, int]:
-    return (item.proto, str(item.from_address), str(item.to_address), item.port)
+def _signatures(item: Order) -> list[tuple[str, str, str, int]]:
+    to = str(item.to_address)
+    return [(item.proto, str(address), to, item.port) for address in item.from_addresses]
 
 
 def _spawn(path: Path) -> subprocess.Popen[str]:

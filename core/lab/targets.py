@@ -32,6 +32,9 @@ class Place:
     ports: tuple[tuple[int, str], ...] = ()
     """Port and protocol (TCP, UDP, SCTP) of what listens there, as far as it is declared."""
 
+    senders: tuple[IPAddress, ...] = ()
+    """More addresses that packets from here may bear: a node's router addresses."""
+
     def address(self, family: int) -> IPAddress | None:
         """The address of a family (4 or 6)."""
         return next((a for a in self.addresses if a.version == family), None)
@@ -46,9 +49,9 @@ def pod_place(record: PodRecord) -> Place:
 
 def source(lab: Lab, store: SyncStore, text: str) -> Place:
     """Where a probe (or a command) runs: a pod, a node or the world."""
-    place = _pod(lab, store, text) or _machine(lab, text)
+    place = _pod(lab, store, text) or _machine(lab, store, text)
     if place is None:
-        raise LabError(f"{text}: no such pod or node in the lab", hint="see `axoneme lab pods`")
+        raise LabError(f"{text}: no such pod or node in the lab", hint=_hint(lab, text))
     return place
 
 
@@ -56,7 +59,7 @@ def source_pod(lab: Lab, store: SyncStore, text: str) -> Place:
     """A pod, by name or by the name of its workload."""
     place = _pod(lab, store, text)
     if place is None:
-        raise LabError(f"{text}: no such pod in the lab", hint="see `axoneme lab pods`")
+        raise LabError(f"{text}: no such pod in the lab", hint=_hint(lab, text))
     return place
 
 
@@ -71,14 +74,19 @@ def target(lab: Lab, store: SyncStore, text: str) -> Place:
     place = (
         _exact_pod(lab, text)
         or _service(store, text)
-        or _machine(lab, text)
+        or _machine(lab, store, text)
         or _pod(lab, store, text)
     )
     if place is None:
-        raise LabError(
-            f"{text}: no such pod, service, node or address", hint="see `axoneme lab pods`"
-        )
+        raise LabError(f"{text}: no such pod, service, node or address", hint=_hint(lab, text))
     return place
+
+
+def _hint(lab: Lab, text: str) -> str:
+    """A pod of that name in another namespace, or where to look."""
+    name = text.rpartition("/")[2]
+    found = sorted(r.full_name for r in lab.pods() if r.name == name)
+    return f"did you mean {found[0]}?" if found else "see `axoneme lab pods`"
 
 
 def split(text: str) -> tuple[str, str]:
@@ -118,14 +126,24 @@ def _owned(objects: Iterable[ClusterObject], namespace: str, name: str) -> list[
     return sorted(mine, key=lambda o: o.key)
 
 
-def _machine(lab: Lab, text: str) -> Place | None:
+def _machine(lab: Lab, store: SyncStore, text: str) -> Place | None:
     if text == WORLD:
         addresses = (underlay.WORLD4, underlay.WORLD6)
         return Place(WORLD, "world", addresses, lab.paths.netns(WORLD))
     for node in lab.nodes:
         if node.name == text:
-            return Place(text, "node", node.addresses, lab.paths.netns(text), text)
+            netns, more = lab.paths.netns(text), _routers(store, text)
+            return Place(text, "node", node.addresses, netns, text, senders=more)
     return None
+
+
+def _routers(store: SyncStore, node: str) -> tuple[IPAddress, ...]:
+    """What a node's agent has written into its CiliumNode beside the node's own addresses."""
+    for obj in store.list("CiliumNode"):
+        if obj.key.name == node:
+            found = obj.spec.get("addresses") or ()
+            return tuple(ip_address(a["ip"]) for a in found if a.get("type") == "CiliumInternalIP")
+    return ()
 
 
 def _service(store: SyncStore, text: str) -> Place | None:
