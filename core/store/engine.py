@@ -185,9 +185,11 @@ class FolderEngine:
                 return old
             return self._write(key, {**old.body, "status": dict(status)}, int(old.resource_version))
 
-    def delete(self, key: ObjectKey) -> None:
-        """Delete; ``NotFoundError``."""
+    def delete(self, key: ObjectKey, version: str = "") -> None:
+        """Delete; ``NotFoundError``, or ``ConflictError`` if ``version`` is not the present one."""
         with self._locked(key.kind):
+            if version and version != str(self._version(key)):
+                raise ConflictError(f"{key} has changed since it was read")
             try:
                 self.path(key).unlink()
             except FileNotFoundError:

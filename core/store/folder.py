@@ -66,9 +66,9 @@ class FolderStore:
         """Replace the status."""
         return await self._do(self.engine.update_status, key, status)
 
-    async def delete(self, key: ObjectKey) -> None:
-        """Delete."""
-        await self._do(self.engine.delete, key)
+    async def delete(self, key: ObjectKey, version: str = "") -> None:
+        """Delete, with conflict detection when a version is given."""
+        await self._do(self.engine.delete, key, version)
 
     async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
         """Take or renew a lease."""

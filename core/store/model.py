@@ -55,8 +55,8 @@ class Store(Protocol):
         """Replace the status alone."""
         ...
 
-    async def delete(self, key: ObjectKey) -> None:
-        """Delete; ``NotFoundError``."""
+    async def delete(self, key: ObjectKey, version: str = "") -> None:
+        """Delete; ``NotFoundError``, or ``ConflictError`` if ``version`` is given and stale."""
         ...
 
     def watch(self, kind: str) -> AsyncIterator[StoreEvent]:

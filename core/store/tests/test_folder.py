@@ -85,6 +85,18 @@ def test_apply_of_the_same_writes_nothing(engine: FolderEngine) -> None:
     assert engine.apply(pod("a")).resource_version == first.resource_version
 
 
+def test_stale_delete_conflicts_and_deletes_nothing(engine: FolderEngine) -> None:
+    """A deletion that names a version spares what was written since."""
+    old = engine.create(pod("a"))
+    new = engine.update({**old.body, "spec": {"nodeName": "n1"}})
+    with pytest.raises(ConflictError):
+        engine.delete(KEY, old.resource_version)
+    assert engine.get(KEY).spec == {"nodeName": "n1"}
+    engine.delete(KEY, new.resource_version)
+    with pytest.raises(NotFoundError):
+        engine.delete(KEY, new.resource_version)
+
+
 def test_delete_twice(engine: FolderEngine) -> None:
     """The second delete says that there is nothing."""
     engine.create(pod("a"))
