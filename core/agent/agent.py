@@ -194,6 +194,7 @@ class Agent:
             pods,
             lambda: self.node.row,
             lambda: self.services.find(PolicyStatus),  # type: ignore[type-abstract]
+            objects=tables["cluster_endpoints"],
             busy=lambda: self.endpoints.adding > 0,
         )
 

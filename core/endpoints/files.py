@@ -104,6 +104,7 @@ def encode(saved: SavedEndpoint) -> dict[str, Any]:
         "labels": [[x.source, x.key, x.value] for x in endpoint.labels],
         "named_ports": [[p.name, p.port, p.protocol] for p in endpoint.named_ports],
         "addresses_given": saved.addresses_given,
+        "uid": endpoint.uid,
     }
 
 
@@ -123,5 +124,6 @@ def decode(data: Any) -> SavedEndpoint:
             NamedPort(str(n), int(p), str(protocol)) for n, p, protocol in data["named_ports"]
         ),
         state=EndpointState.RESTORING,
+        uid=str(data.get("uid") or ""),
     )
     return SavedEndpoint(endpoint, bool(data["addresses_given"]))

@@ -47,7 +47,7 @@ def encode_status(
         "id": endpoint.id,
         "state": str(endpoint.state),
         "identity": {"id": endpoint.identity, "labels": endpoint.labels.texts()},
-        "networking": {"addressing": [addressing], "node": _node_ip(node)},
+        "networking": {"addressing": [addressing], "node": node_ip(node)},
         "external-identifiers": {
             "container-id": endpoint.attachment_id.rpartition(":")[0],
             "cni-attachment-id": endpoint.attachment_id,
@@ -69,7 +69,8 @@ def encode_status(
     return status
 
 
-def _node_ip(node: Node | None) -> str:
+def node_ip(node: Node | None) -> str:
+    """The address that an object names its node by; empty while it is not known."""
     if node is None:
         return ""
     return str(node.ipv4 or node.ipv6 or "")

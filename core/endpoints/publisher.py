@@ -2,12 +2,15 @@
 
 Follows table ``endpoints`` and keeps one object per endpoint with a pod. The store is never in
 the way of an ADD: writing happens after it, only the last state counts, and a failure is retried.
-Objects of this node that no endpoint stands behind are removed at start.
+Objects of this node that no endpoint stands behind are removed at start; one that somebody deletes
+or changes is written again. A name belongs to the node where the Pod object says that it runs: an
+endpoint that the pod has left behind writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -18,14 +21,16 @@ from axoneme.core.endpoints.objects import (
     PolicyStatus,
     encode_metadata,
     encode_status,
+    node_ip,
 )
 from axoneme.core.endpoints.pods import Pod
 from axoneme.core.errors import AxonemeError, NotFoundError
 from axoneme.core.model.endpoint import Endpoint, EndpointState
 from axoneme.core.model.node import Node
-from axoneme.core.model.objects import ObjectKey
+from axoneme.core.ipcache.remote import ClusterEndpoint
+from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.reconcile.reconciler import backoff
-from axoneme.core.state import Table
+from axoneme.core.state import Changes, Table
 from axoneme.core.store.model import Store
 
 log = logging.getLogger(__name__)
@@ -50,6 +55,7 @@ class EndpointPublisher:
         node: Callable[[], Node | None],
         policy: Callable[[], PolicyStatus | None],
         *,
+        objects: Table[Name, ClusterEndpoint] | None = None,
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.errors: dict[Name, str] = {}
@@ -58,25 +64,58 @@ class EndpointPublisher:
         self._pods = pods
         self._node = node
         self._policy = policy
+        self._objects = objects
         self._busy = busy
         self._failures = 0
+        self._todo: set[Name] = set()
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Follow for ever."""
-        with self._endpoints.watch() as watch:
-            changes = await watch.next()
-            todo = {_name(e) for e in changes.upserted.values() if e.pod}
-            todo |= await self._strays()
+        stops = [
+            self._endpoints.subscribe(self._endpoints_changed),
+            self._pods.subscribe(self._pods_changed),
+        ]
+        if self._objects is not None:
+            stops.append(self._objects.subscribe(self._objects_changed))
+        try:
+            self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}
+            self._todo |= await self._strays()
             while True:
                 await self._let_pass()
-                todo = await self._write_all(todo)
-                delay = backoff(self._failures) if todo else None
-                try:
-                    changes = await asyncio.wait_for(watch.next(), delay)
-                except TimeoutError:
-                    continue
-                rows = [*changes.upserted.values(), *changes.deleted.values()]
-                todo |= {_name(e) for e in rows if e.pod}
+                self._wake.clear()
+                todo, self._todo = self._todo, set()
+                failed = await self._write_all(todo)
+                self._todo |= failed
+                with contextlib.suppress(TimeoutError):
+                    delay = backoff(self._failures) if failed else None
+                    await asyncio.wait_for(self._wake.wait(), delay)
+        finally:
+            for stop in stops:
+                stop()
+
+    def _endpoints_changed(self, changes: Changes[int, Endpoint]) -> None:
+        rows = [*changes.upserted.values(), *changes.deleted.values()]
+        self._look_at({_name(e) for e in rows if e.pod})
+
+    def _pods_changed(self, changes: Changes[Name, Pod]) -> None:
+        self._look_at({n for n in changes.upserted if self._endpoints.find("pod", n)})
+
+    def _objects_changed(self, changes: Changes[Name, ClusterEndpoint]) -> None:
+        """Objects of ours that somebody has deleted, or written otherwise."""
+        touched = {n for n in changes.deleted if self._endpoints.find("pod", n)}
+        for name, row in changes.upserted.items():
+            for endpoint in self._endpoints.find("pod", name):
+                have = (row.identity, row.ipv4, row.ipv6, str(row.node or ""))
+                node = node_ip(self._node())
+                if have != (endpoint.identity, endpoint.ipv4, endpoint.ipv6, node):
+                    touched.add(name)
+        self._look_at(touched)
+
+    def _look_at(self, names: set[Name]) -> None:
+        if names:
+            self._todo |= names
+            self._wake.set()
 
     async def _let_pass(self) -> None:
         """Requests of the runtime come first: a burst of them delays objects, not pods."""
@@ -127,26 +166,30 @@ class EndpointPublisher:
             await self._remove(key)
             return
         endpoint = found[0]
-        if endpoint.state not in _SHOWN:
-            return
         pod = self._pods.get(name)
+        if endpoint.state not in _SHOWN or pod is None or _other(endpoint, pod):
+            return  # not yet, or the pod of that name is another one, or on another node
         policy = self._policy()
         status = encode_status(
             endpoint,
             self._node(),
             policy.status_of(endpoint.identity) if policy else None,
-            pod.service_account if pod else "",
+            pod.service_account,
         )
-        metadata = encode_metadata(
-            endpoint, pod.uid if pod else "", dict(pod.labels) if pod else {}
-        )
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
         try:
-            await self._store.update_status(key, status)
-        except NotFoundError:
-            made = await self._store.create({**body, "status": status})
-            if made.status != status:  # a server that takes the status by its own verb only
+            present = await self._store.get(key)
+            if not pod.uid or owner_uid(present) == pod.uid:
                 await self._store.update_status(key, status)
+                return
+            # Of an earlier pod of that name: who owns an object cannot be changed in its status.
+            await self._store.delete(key, present.resource_version)
+        except NotFoundError:
+            pass
+        metadata = encode_metadata(endpoint, pod.uid, dict(pod.labels))
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata}
+        made = await self._store.create({**body, "status": status})
+        if made.status != status:  # a server that takes the status by its own verb only
+            await self._store.update_status(key, status)
 
     async def _remove(self, key: ObjectKey) -> None:
         """Delete our object; one that another node has taken over meanwhile is not ours."""
@@ -157,9 +200,24 @@ class EndpointPublisher:
             holder = networking.get("node") if isinstance(networking, dict) else None
             if holder and node is not None and holder not in {str(a) for a in node.addresses}:
                 return
-            await self._store.delete(key)
+            await self._store.delete(key, obj.resource_version)
         except NotFoundError:
             pass
+
+
+def owner_uid(obj: ClusterObject) -> str:
+    """Uid of the Pod that owns an object; empty if none does."""
+    metadata = obj.body.get("metadata")
+    owners = metadata.get("ownerReferences") if isinstance(metadata, dict) else None
+    for owner in owners if isinstance(owners, list) else ():
+        if isinstance(owner, dict) and owner.get("kind") == "Pod":
+            return str(owner.get("uid") or "")
+    return ""
+
+
+def _other(endpoint: Endpoint, pod: Pod) -> bool:
+    """Whether the pod is another one than the endpoint's, of the same name."""
+    return bool(endpoint.uid and pod.uid and endpoint.uid != pod.uid)
 
 
 def _name(endpoint: Endpoint) -> Name:

@@ -87,6 +87,8 @@ class Endpoint:
     named_ports: tuple[NamedPort, ...] = ()
     policy_revision: int = 0
     message: str = ""
+    uid: str = ""
+    """Of the pod; two pods of one name differ in it."""
 
     @property
     def name(self) -> str:

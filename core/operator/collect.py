@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from axoneme.core.errors import AxonemeError, NotFoundError
+from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError
 from axoneme.core.identities.gc import collect_identities
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 
@@ -56,18 +56,20 @@ class Collector:
         store = operator.store
         pods = {(p.key.namespace, p.key.name): p for p in await store.list("Pod")}
         addresses = {str(a) for n in operator.nodes.rows() for a in n.addresses}
+        # A node whose object nobody can read now may hold any address: no word on nodes then.
+        nodes = None if operator.node_objects.errors else addresses
         gone = {
-            obj.key
+            obj.key: obj.resource_version
             for obj in await store.list("CiliumEndpoint")
-            if _is_stale(obj, pods.get((obj.key.namespace, obj.key.name)), addresses)
+            if _is_stale(obj, pods.get((obj.key.namespace, obj.key.name)), nodes)
         }
-        await self._remove(gone & self._suspects)
-        self._suspects = gone - self._suspects
+        await self._remove({k: v for k, v in gone.items() if k in self._suspects})
+        self._suspects = gone.keys() - self._suspects
 
     async def nodes(self) -> None:
         """CiliumNodes that a Node object owned which is gone."""
         store = self._operator.store
-        gone = set()
+        gone: dict[ObjectKey, str] = {}
         for obj in await store.list("CiliumNode"):
             owner = next((o for o in _owners(obj) if o.get("kind") == "Node"), None)
             if owner is None:
@@ -75,20 +77,21 @@ class Collector:
             try:
                 node = await store.get(ObjectKey("Node", "", str(owner.get("name"))))
             except NotFoundError:
-                gone.add(obj.key)
+                gone[obj.key] = obj.resource_version
                 continue
             except AxonemeError:
                 continue
             if owner.get("uid") and node.uid and owner["uid"] != node.uid:
-                gone.add(obj.key)
-        await self._remove(gone & self._lonely)
-        self._lonely = gone - self._lonely
+                gone[obj.key] = obj.resource_version
+        await self._remove({k: v for k, v in gone.items() if k in self._lonely})
+        self._lonely = gone.keys() - self._lonely
 
-    async def _remove(self, keys: set[ObjectKey]) -> None:
-        for key in sorted(keys):
+    async def _remove(self, versions: dict[ObjectKey, str]) -> None:
+        """Remove objects as they were read: one that was written since is in use."""
+        for key, version in sorted(versions.items()):
             try:
-                await self._operator.store.delete(key)
-            except NotFoundError:
+                await self._operator.store.delete(key, version)
+            except (ConflictError, NotFoundError):
                 continue
             except AxonemeError as error:
                 log.warning("object not collected", extra={"object": str(key), "error": str(error)})
@@ -96,8 +99,8 @@ class Collector:
             log.info("object collected", extra={"object": str(key)})
 
 
-def _is_stale(obj: ClusterObject, pod: ClusterObject | None, nodes: set[str]) -> bool:
-    """Whether nothing stands behind a CiliumEndpoint any more."""
+def _is_stale(obj: ClusterObject, pod: ClusterObject | None, nodes: set[str] | None) -> bool:
+    """Whether nothing stands behind a CiliumEndpoint; ``nodes``: the addresses, if all known."""
     owner = next((o for o in _owners(obj) if o.get("kind") == "Pod"), None)
     if owner is not None:
         if pod is None:
@@ -106,7 +109,7 @@ def _is_stale(obj: ClusterObject, pod: ClusterObject | None, nodes: set[str]) ->
             return True
     networking = obj.status.get("networking")
     node = networking.get("node") if isinstance(networking, dict) else None
-    return bool(node) and node not in nodes
+    return nodes is not None and bool(node) and node not in nodes
 
 
 def _owners(obj: ClusterObject) -> list[dict[str, object]]:

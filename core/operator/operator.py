@@ -52,6 +52,9 @@ class Operator:
         self.leading = False
         self.identity = f"{socket.gethostname()}_{os.getpid()}"
         self.nodes: Table[str, Node] = self.tables.create("nodes_seen", Node, key=lambda r: r.name)
+        self.node_objects = Reflector(
+            self.store, "CiliumNode", self.nodes, partial(decode_node, local_name="")
+        )
         self.endpoints = cluster_endpoint_table(self.tables)
         self._work: dict[str, Work] = {}
         self._runner: TaskGroupRunner | None = None
@@ -78,10 +81,7 @@ class Operator:
     async def run(self) -> None:
         """Run until cancelled."""
         self.tasks.start()
-        decode = partial(decode_node, local_name="")
-        self.tasks.spawn(
-            "reflect CiliumNode", Reflector(self.store, "CiliumNode", self.nodes, decode).run
-        )
+        self.tasks.spawn("reflect CiliumNode", self.node_objects.run)
         self.tasks.spawn(
             "reflect CiliumEndpoint",
             Reflector(self.store, "CiliumEndpoint", self.endpoints, decode_cluster_endpoint).run,

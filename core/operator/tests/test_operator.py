@@ -1,0 +1,92 @@
+"""What the operator removes, and what it must not."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from axoneme.core.errors import NotFoundError
+from axoneme.core.model.node import Node
+from axoneme.core.model.objects import ObjectKey
+from axoneme.core.operator.collect import Collector
+from axoneme.core.state import Table
+from axoneme.core.store.folder import FolderStore
+
+KEY = ObjectKey("CiliumEndpoint", "red", "web-0")
+
+
+def endpoint(uid: str, node: str) -> dict[str, Any]:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": KEY.name, "uid": uid}
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": KEY.kind,
+        "metadata": {"namespace": "red", "name": KEY.name, "ownerReferences": [owner]},
+        "status": {"networking": {"node": node}},
+    }
+
+
+def pod(uid: str) -> dict[str, Any]:
+    metadata = {"namespace": "red", "name": KEY.name, "uid": uid}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {}}
+
+
+class Bench:
+    def __init__(self, folder: Path) -> None:
+        self.store = FolderStore(folder)
+        self.nodes: Table[str, Node] = Table("nodes_seen", Node, key=lambda r: r.name)
+        self.nodes.mark_initialized()
+        self.nodes.upsert(Node("n2", IPv4Address("172.18.0.3")))
+        self.errors: dict[ObjectKey, str] = {}
+        objects = SimpleNamespace(errors=self.errors)
+        operator: Any = SimpleNamespace(store=self.store, nodes=self.nodes, node_objects=objects)
+        self.collector = Collector(operator)
+
+
+def test_object_that_is_written_again_meanwhile_stays(tmp_path: Path) -> None:
+    """Between the look and the deletion the pod's new node may have taken the name."""
+
+    async def work() -> None:
+        bench = Bench(tmp_path)
+        store = bench.store
+        await store.create(pod("uid-2"))
+        await store.create(endpoint("uid-1", "172.18.0.3"))
+        await bench.collector.endpoints()
+        listed = await store.list("CiliumEndpoint")
+        await store.delete(KEY)
+        await store.create(endpoint("uid-2", "172.18.0.3"))
+        plain, store.list = store.list, lambda kind: late(kind)  # type: ignore[method-assign]
+
+        async def late(kind: str) -> Any:
+            return listed if kind == "CiliumEndpoint" else await plain(kind)
+
+        await bench.collector.endpoints()
+        assert (await store.get(KEY)).status == endpoint("uid-2", "172.18.0.3")["status"]
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_endpoints_of_a_node_that_nobody_can_read_stay(tmp_path: Path) -> None:
+    """A bad CiliumNode is not a node that is gone."""
+
+    async def work() -> None:
+        bench = Bench(tmp_path)
+        await bench.store.create(pod("uid-1"))
+        await bench.store.create(endpoint("uid-1", "172.18.0.9"))
+        bench.errors[ObjectKey("CiliumNode", "", "n9")] = "bad address"
+        for _ in range(3):
+            await bench.collector.endpoints()
+        await bench.store.get(KEY)
+        bench.errors.clear()
+        for _ in range(2):
+            await bench.collector.endpoints()
+        with pytest.raises(NotFoundError):
+            await bench.store.get(KEY)
+        await bench.store.close()
+
+    asyncio.run(work())
