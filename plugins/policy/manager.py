@@ -143,16 +143,25 @@ class PolicyManager:
         self.tables.policies.mark_initialized()
         self.synced.set()
 
-    def go_live(self) -> None:
-        """Publish what is known, before the reconciler's first pass sweeps what is not."""
+    async def go_live(self) -> None:
+        """Publish all that is known, before the reconciler's first pass sweeps what is not."""
         self._live = True
         self._sync_identities()
         if self._endpoint_table is not None:
             self._endpoint_table.flush()
-        self._flush()
+        await self._flush_all()
         self._published.set()
         if self.cidrs is not None:
             self.cidrs.live = True
+
+    async def realised(self) -> None:
+        """Return once everything known at the call is in the kernel.
+
+        A subject that the kernel refused counts: it drops everything until a later try works.
+        """
+        await self._published.wait()
+        await self._flush_all()
+        await self.reconciler.sync()
 
     def _put_policy(self, key: ObjectKey, outcome: Outcome, operation: str) -> None:
         row = outcome.row
@@ -300,6 +309,13 @@ class PolicyManager:
         self._publish_selectors()
         if self.engine.pending:
             self._schedule()
+
+    async def _flush_all(self) -> None:
+        """Flush until nothing is left to compute; other work runs in between."""
+        self._flush()
+        while self.engine.pending:
+            await asyncio.sleep(0)
+            self._flush()
 
     def _publish(self, identity: int, delta: Delta) -> None:
         if delta.gone:

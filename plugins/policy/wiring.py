@@ -55,7 +55,7 @@ def setup_agent(agent: Agent) -> None:
     )
     engine = PolicyEngine(options_of.settings(config))
     manager = PolicyManager(engine, tables, sources, maps, max_entries=limit)
-    manager.cidrs = CidrIdentities(agent.identities, agent.ipcache, manager.reconciler.sync)
+    manager.cidrs = CidrIdentities(agent.identities, agent.ipcache, manager.realised)
     agent.services.provide(PolicyManager, manager)
     agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]
     agent.services.provide(PolicyStatus, manager)  # type: ignore[type-abstract]
@@ -76,7 +76,7 @@ async def _run(agent: Agent, manager: PolicyManager) -> None:
     """Follow with the kernel once everything is known: see ``Startup`` of the agent."""
     await agent.synced.wait()
     await agent.maps_ready.wait()
-    manager.go_live()
+    await manager.go_live()
     await manager.reconciler.run()
 
 

@@ -93,7 +93,7 @@ class Node:
             max_entries=limit,
         )
         self.manager.cidrs = CidrIdentities(
-            Local(self.identities), self.ipcache, self.manager.reconciler.sync
+            Local(self.identities), self.ipcache, self.manager.realised
         )
         for number, app in ((WEB, "web"), (CLIENT, "client")):
             self.identities.upsert(Identity(number, LabelSet.parse([f"k8s:app={app}", LABELS])))
@@ -110,7 +110,7 @@ class Node:
         work = [manager.follow_policies(self.store, k) for k in kinds] + [manager.cidrs.run()]
         self._tasks = [asyncio.create_task(w) for w in work]
         await asyncio.wait_for(manager.tables.policies.initialized.wait(), 10)
-        manager.go_live()
+        await manager.go_live()
         self._tasks.append(asyncio.create_task(manager.reconciler.run()))
         return self
 
@@ -223,6 +223,61 @@ def test_nothing_is_published_before_all_is_read(tmp_path: Path) -> None:
             await node.until(lambda: WEB in node.maps.rows)
             assert node.maps.rows[WEB].ingress_enforced
             assert not node.passes(CLIENT)
+
+    run(scenario())
+
+
+def test_the_first_pass_has_every_subject(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many turns it takes to compute them: what it lacks, it sweeps from the kernel."""
+    monkeypatch.setattr(manager_module, "FLUSH_MOST", 1)
+
+    async def scenario() -> None:
+        node = Node(tmp_path)
+        for number in range(20):
+            node.endpoint(number, 1000 + number)
+        passes: list[set[int]] = []
+        resync = node.maps.resync
+
+        def watched(desired: Mapping[int, SubjectPolicy]) -> Mapping[int, Exception]:
+            passes.append({i for i in desired if i})
+            return resync(desired)
+
+        node.maps.resync = watched  # type: ignore[method-assign]
+        async with node:
+            await node.until(lambda: bool(passes))
+            assert passes[0] == set(range(1000, 1020))
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("most", [1, 5000])
+def test_a_prefix_is_handed_out_after_its_denies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """A policy of another subject that names a denied prefix does not open it for a moment."""
+    monkeypatch.setattr(manager_module, "FLUSH_MOST", most)
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            for number in range(10):
+                node.endpoint(10 + number, 1000 + number)
+            node.endpoint(1, WEB)
+            deny = policy({"fromEntities": ["all"]}, ingressDeny=[{"fromCIDR": ["10.0.0.0/8"]}])
+            await node.store.create(deny)
+            await node.until(lambda: len(node.ipcache.table) == 1)
+            handed: list[bool] = []
+            upsert = node.ipcache.upsert
+
+            def watched(prefix: Any, identity: int, *more: Any, **named: Any) -> None:
+                handed.append(node.passes(identity))
+                upsert(prefix, identity, *more, **named)
+
+            node.ipcache.upsert = watched  # type: ignore[method-assign]
+            other = policy({"fromCIDR": ["10.1.0.0/16"]}, name="other")
+            other["spec"]["endpointSelector"] = {"matchLabels": {"app": "client"}}
+            await node.store.create(other)
+            await node.until(lambda: len(node.ipcache.table) == 2)
+            assert handed == [False]
 
     run(scenario())
 
