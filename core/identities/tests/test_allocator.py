@@ -165,6 +165,24 @@ def test_collection_takes_two_passes_and_spares_the_used(tmp_path: Path) -> None
     run(work)
 
 
+def test_identity_is_let_go_by_its_last_user(tmp_path: Path) -> None:
+    """Each user counts once; releasing more often than allocating does no harm."""
+
+    async def work() -> None:
+        async with Node(tmp_path) as node:
+            number = await node.allocator.allocate(WEB)
+            assert await node.allocator.allocate(WEB) == number
+            node.allocator.release(number)
+            assert node.allocator.in_use == {number}
+            node.allocator.release(number)
+            node.allocator.release(number)
+            assert node.allocator.in_use == set()
+            await node.allocator.allocate(WEB)
+            assert node.allocator.in_use == {number}
+
+    run(work)
+
+
 def test_use_takes_the_mark_away(tmp_path: Path) -> None:
     """An agent that takes up a marked identity saves it from the second pass."""
 
