@@ -32,7 +32,11 @@ def cni() -> None:
     help="Where the runtime looks for configurations.",
 )
 @click.option("--agent-socket", default="", help="The agent's socket, if not the default.")
-@click.option("--python", default="", help="Interpreter for the executable's first line.")
+@click.option(
+    "--python",
+    default="",
+    help="Install the script for this interpreter, not the compiled executable.",
+)
 def install_command(bin_dir: Path, conf_dir: Path, agent_socket: str, python: str) -> None:
     """Write axoneme-cni and 05-axoneme.conflist, each in one step.
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from axoneme.core.cni import shim
 from axoneme.core.errors import AxonemeError
 
-EXECUTABLE: Final = Path(__file__).parent / "bin" / "axoneme-cni"
 CONFIG_NAME: Final = "05-axoneme.conflist"
 SYSTEM_PYTHON: Final = "/usr/bin/python3"
 
@@ -21,7 +21,7 @@ def configuration(socket: str = "", extra: dict[str, Any] | None = None) -> dict
     ``cniVersion`` is what every runtime in use understands; one that knows ``cniVersions`` (1.1)
     takes the newest.
     """
-    plugin: dict[str, Any] = {"type": EXECUTABLE.name, **(extra or {})}
+    plugin: dict[str, Any] = {"type": shim.SCRIPT.name, **(extra or {})}
     if socket:
         plugin["socket-path"] = socket
     return {
@@ -32,22 +32,35 @@ def configuration(socket: str = "", extra: dict[str, Any] | None = None) -> dict
     }
 
 
-def install(bin_dir: Path, conf_dir: Path, *, socket: str = "", python: str = "") -> list[Path]:
+def install(
+    bin_dir: Path,
+    conf_dir: Path,
+    *,
+    socket: str = "",
+    python: str = "",
+    cache: Path = shim.CACHE,
+) -> list[Path]:
     """Write both, each in one step: a runtime sees the old file or the new one. What was written.
 
-    The executable first: a configuration must not name what is not there yet.
+    The executable first: a configuration must not name what is not there yet. ``python`` asks for
+    the script instead of the compiled one, with that interpreter.
     """
+    binary = None if python else shim.compiled(cache)
+    program = binary.read_bytes() if binary else _script(python)
+    config = json.dumps(configuration(socket), indent=2) + "\n"
+    target, conf = bin_dir / shim.SCRIPT.name, conf_dir / CONFIG_NAME
+    write_atomically(target, program, 0o755)
+    write_atomically(conf, config.encode(), 0o644)
+    return [target, conf]
+
+
+def _script(python: str) -> bytes:
     python = python or (SYSTEM_PYTHON if Path(SYSTEM_PYTHON).exists() else sys.executable)
-    text = EXECUTABLE.read_bytes()
-    _, _, body = text.partition(b"\n")
+    _, _, body = shim.SCRIPT.read_bytes().partition(b"\n")
     shebang = f"#!{python} -ISE\n".encode()
     if len(shebang) > 127:
         raise AxonemeError(f"the path {python} is too long for the first line of a script")
-    config = json.dumps(configuration(socket), indent=2) + "\n"
-    target, conf = bin_dir / EXECUTABLE.name, conf_dir / CONFIG_NAME
-    write_atomically(target, shebang + body, 0o755)
-    write_atomically(conf, config.encode(), 0o644)
-    return [target, conf]
+    return shebang + body
 
 
 def write_atomically(path: Path, data: bytes, mode: int) -> None:

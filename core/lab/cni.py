@@ -7,15 +7,14 @@ import os
 import subprocess
 import time
 from ipaddress import ip_interface
-from pathlib import Path
 from typing import Any, Final
 
+from axoneme.core.cni.shim import executable
 from axoneme.core.errors import LabError
 from axoneme.core.lab import agents
 from axoneme.core.lab.model import IPAddress, PodRecord
 from axoneme.core.lab.paths import LabPaths
 
-EXECUTABLE: Final = Path(__file__).parent.parent / "cni" / "bin" / "axoneme-cni"
 IFNAME: Final = "eth0"
 TRY_AGAIN_LATER: Final = 11
 """CNI error code: the plugin is not ready, the runtime should try again (CNI 1.1, "Error")."""
@@ -69,7 +68,7 @@ def _call(paths: LabPaths, pod: PodRecord, command: str) -> dict[str, Any]:
         "CNI_CONTAINERID": pod.container_id,
         "CNI_NETNS": pod.netns,
         "CNI_IFNAME": IFNAME,
-        "CNI_PATH": str(EXECUTABLE.parent),
+        "CNI_PATH": str(executable().parent),
         "CNI_ARGS": ";".join(
             (
                 "IgnoreUnknown=1",
@@ -88,7 +87,7 @@ def _call(paths: LabPaths, pod: PodRecord, command: str) -> dict[str, Any]:
     }
     try:
         done = subprocess.run(
-            [str(EXECUTABLE)],
+            [str(executable())],
             env=environment,
             input=json.dumps(config),
             capture_output=True,

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from axoneme.core.cni.install import EXECUTABLE
+from axoneme.core.cni.shim import executable
 from tests.perf import cluster
 from tests.perf.measure import Result, Sample
 from tests.perf.topology import run
 
 Note = Callable[[str], None]
 NODE = "node1"
+EXECUTABLE = executable()
 CPU_SECONDS = 20.0
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
+import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -15,12 +18,37 @@ from typing import Any
 import pytest
 
 from axoneme.core.api.server import ApiRouter, ApiServer
-from axoneme.core.cni.install import EXECUTABLE
+from axoneme.core.cni import shim
 from axoneme.core.cni.queue import DeleteQueue
 from axoneme.core.cni.server import CniServer
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.errors import AxonemeError, ExhaustedError, NotFoundError
 from axoneme.core.model.endpoint import Endpoint, EndpointState
+
+
+@pytest.fixture(
+    params=[
+        "python",
+        pytest.param(
+            "c", marks=pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler: cc")
+        ),
+    ],
+    autouse=True,
+)
+def executable(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each of the two executables: same words, same codes."""
+    found: Path | None = shim.SCRIPT
+    if request.param == "c":
+        found = shim.compiled(tmp_path_factory.getbasetemp() / "cni")
+    assert found is not None
+    monkeypatch.setattr(sys.modules[__name__], "EXECUTABLE", found)
+
+
+EXECUTABLE = shim.SCRIPT
 
 
 class Manager:
@@ -308,7 +336,8 @@ def test_bad_requests(
     agent: Agent, config: dict[str, Any], environment: dict[str, str], number: int
 ) -> None:
     """Each bad input is refused with the specification's code, before anything is touched."""
-    code, answer = call(agent.socket, environment.pop("CNI_COMMAND", "ADD"), config, **environment)
+    environment = {"CNI_COMMAND": "ADD", **environment}
+    code, answer = call(agent.socket, environment.pop("CNI_COMMAND"), config, **environment)
     assert (code, answer["code"]) == (1, number)
     assert agent.manager.calls == []
 
@@ -345,11 +374,52 @@ def test_check_says_what_is_wrong(agent: Agent) -> None:
     assert (code, answer["code"]) == (1, 7)
 
 
+def test_hint_becomes_details(agent: Agent) -> None:
+    """What to do about an error reaches the runtime's log, quotes and letters unharmed."""
+    agent.manager.error = AxonemeError('say "no" \u00e9', hint="ask \\ again")
+    _, answer = call(agent.socket, "ADD")
+    assert (answer["msg"], answer["details"]) == ('say "no" \u00e9', "ask \\ again")
+
+
+@pytest.mark.parametrize(
+    "config", ['{"a": [1, {"socket-path": "/nowhere"}], "b": "}", ', '{ "x" : "\\"" , "y":[ ] , ']
+)
+def test_socket_path_behind_other_things(agent: Agent, config: str) -> None:
+    """The key of the configuration itself counts, not one of something inside it."""
+    config += f'"socket-path" : "{agent.socket}", "cniVersion": "1.0.0", "name": "axoneme"}}'
+    code, answer = call(agent.socket, "ADD", config)
+    assert (code, answer["cniVersion"]) == (0, "1.0.0")
+
+
+def test_agent_that_hangs_up(tmp_path: Path) -> None:
+    """A connection that ends without an answer: try again later."""
+    path = tmp_path / "axoneme.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+
+        def hang_up() -> None:
+            listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        code, answer = call(path, "ADD")
+        thread.join()
+    assert (code, answer["code"]) == (1, 11)
+
+
+@pytest.mark.parametrize("text", ['"', "{", '{"a"', '{"a":', '{"a":1', "[" * 200, '{"a":"\\'])
+def test_version_of_half_a_configuration(tmp_path: Path, text: str) -> None:
+    """A configuration that ends too early, or goes too deep, is code 6."""
+    code, answer = call(tmp_path / "none", "VERSION", text)
+    assert (code, answer["code"]) == (1, 6)
+
+
 def test_executable_is_quick_and_small() -> None:
     """It imports nothing but what a socket needs: the start is what a pod waits for."""
     code = (
         "import sys, runpy; before = set(sys.modules)\n"
-        f"runpy.run_path({str(EXECUTABLE)!r}, run_name='cni')\n"
+        f"runpy.run_path({str(shim.SCRIPT)!r}, run_name='cni')\n"
         "print(sorted(set(sys.modules) - before))"
     )
     out = subprocess.run(
@@ -357,4 +427,4 @@ def test_executable_is_quick_and_small() -> None:
     )
     assert "json" not in out.stdout
     assert "_socket" in out.stdout
-    assert os.access(EXECUTABLE, os.X_OK)
+    assert os.access(shim.SCRIPT, os.X_OK)

@@ -6,6 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from axoneme.core.cni.cli import cni
@@ -27,6 +28,17 @@ def test_install_writes_both(tmp_path: Path) -> None:
         check=True,
     )
     assert json.loads(done.stdout)["cniVersion"] == "1.0.0"
+
+
+def test_install_takes_the_script_when_asked_or_without_compiler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--python`` asks for it, and a machine that cannot compile gets it."""
+    written = install(tmp_path / "bin", tmp_path / "conf", python="/usr/bin/python3")
+    assert written[0].read_bytes().startswith(b"#!/usr/bin/python3 -ISE\n")
+    monkeypatch.setenv("PATH", "")
+    written = install(tmp_path / "bin", tmp_path / "conf", cache=tmp_path / "cache")
+    assert written[0].read_bytes().startswith(b"#!")
 
 
 def test_install_leaves_nothing_half_written(tmp_path: Path) -> None:
