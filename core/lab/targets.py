@@ -51,7 +51,7 @@ def source(lab: Lab, store: SyncStore, text: str) -> Place:
     """Where a probe (or a command) runs: a pod, a node or the world."""
     place = _pod(lab, store, text) or _machine(lab, store, text)
     if place is None:
-        raise LabError(f"{text}: no such pod or node in the lab", hint=_hint(lab, text))
+        raise LabError(f"{text}: no such pod or node in the lab", hint=_hint(lab, store, text))
     return place
 
 
@@ -59,7 +59,7 @@ def source_pod(lab: Lab, store: SyncStore, text: str) -> Place:
     """A pod, by name or by the name of its workload."""
     place = _pod(lab, store, text)
     if place is None:
-        raise LabError(f"{text}: no such pod in the lab", hint=_hint(lab, text))
+        raise LabError(f"{text}: no such pod in the lab", hint=_hint(lab, store, text))
     return place
 
 
@@ -78,13 +78,19 @@ def target(lab: Lab, store: SyncStore, text: str) -> Place:
         or _pod(lab, store, text)
     )
     if place is None:
-        raise LabError(f"{text}: no such pod, service, node or address", hint=_hint(lab, text))
+        raise LabError(
+            f"{text}: no such pod, service, node or address", hint=_hint(lab, store, text)
+        )
     return place
 
 
-def _hint(lab: Lab, text: str) -> str:
-    """A pod of that name in another namespace, or where to look."""
-    name = text.rpartition("/")[2]
+def _hint(lab: Lab, store: SyncStore, text: str) -> str:
+    """Why a pod is not there: it did not start, or it is in another namespace."""
+    namespace, name = split(text)
+    pods = store.list("Pod")
+    waiting = [o for o in pods if (o.key.namespace, o.key.name) == (namespace, name)]
+    if waiting or _owned(pods, namespace, name):
+        return "the pod has not started: `axoneme lab pods` says why"
     found = sorted(r.full_name for r in lab.pods() if r.name == name)
     return f"did you mean {found[0]}?" if found else "see `axoneme lab pods`"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,7 @@ NODE = {
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab on paper, with one node and one pod."""
     monkeypatch.setattr("axoneme.core.lab.paths.RUNTIME_DIR", tmp_path)
-    node = LabNode("node1", ip_address("172.18.0.2"), ip_address("fd00:18::2"))
+    node = LabNode("node1", IPv4Address("172.18.0.2"), IPv6Address("fd00:18::2"))
     lab = Lab(LabPaths("paper"), (node,), {})
     SyncStore(lab.paths.store).apply(NODE)
     addresses = (ip_address("10.244.1.2"),)
@@ -44,6 +44,16 @@ def test_a_drop_of_what_a_node_sends_is_known_by_any_of_its_addresses(lab: Lab) 
     source, target = targets.source(lab, store, "node1"), targets.target(lab, store, "demo/web")
     order = probe.order(source, target, port=80)
     assert [str(a) for a in order.from_addresses] == ["172.18.0.2", "10.244.0.1"]
+
+
+def test_a_pod_that_did_not_start_is_not_called_unknown(lab: Lab) -> None:
+    """It is in the store, but it has no network."""
+    store = SyncStore(lab.paths.store)
+    store.apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late", "namespace": "demo"}}
+    )
+    with pytest.raises(LabError, match="has not started"):
+        targets.target(lab, store, "demo/late")
 
 
 def test_a_pod_without_its_namespace_is_pointed_out(lab: Lab) -> None:
