@@ -28,7 +28,7 @@ class PluginHooks:
         )
         if pair is None:
             raise AxonemeError(
-                f"no plugin gives addresses to {request.owner}",
+                "no plugin gives addresses",
                 hint=f"key ipam is {self._agent.config['ipam']}: is its plugin enabled?",
             )
         return pair

@@ -45,7 +45,7 @@ class AddressPool:
         """The next free address; ``ExhaustedError`` names the pool."""
         if self.used >= self.capacity:
             raise ExhaustedError(
-                f"no address left for {owner}: all {self.capacity} of {self.prefix} are in use",
+                f"no address left: all {self.capacity} of {self.prefix} are in use",
                 hint="delete pods on this node or give nodes larger blocks with "
                 f"cluster-pool-ipv{self.prefix.version}-mask-size",
             )
