@@ -86,8 +86,9 @@ class StatusReport:
         self._components[name] = Component(name, Health(health), message)
 
     def detail(self, title: str, lines: Iterable[str]) -> None:
-        """Add a paragraph that only ``--verbose`` shows."""
-        self._details.setdefault(title, []).extend(lines)
+        """Add a paragraph that only ``--verbose`` shows; nothing when there is no line."""
+        if found := list(lines):
+            self._details.setdefault(title, []).extend(found)
 
     @property
     def lines(self) -> list[tuple[str, str]]:

@@ -38,6 +38,7 @@ def register(api: ApiRouter, agent: Agent) -> None:
     for name, method in {
         "status.get": methods.status,
         "config.get": methods.config,
+        "config.warnings": methods.config_warnings,
         "plugin.list": methods.plugin_list,
         "plugin.get": methods.plugin_get,
         "state.tables": methods.state_tables,
@@ -76,6 +77,10 @@ class Methods:
             self.agent.config[text(params, "key")]
             settings = [setting for setting in settings if setting.key == key]
         return [attrs.asdict(setting) for setting in settings]
+
+    async def config_warnings(self, params: Params) -> Any:
+        """What was odd about the sources, unknown keys above all."""
+        return list(self.agent.config.warnings)
 
     async def plugin_list(self, params: Params) -> Any:
         """Every plugin that was found."""

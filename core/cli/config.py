@@ -13,6 +13,7 @@ from axoneme.core.cli.options import (
     config_options,
     output_option,
 )
+from axoneme.core.text import clean
 
 if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
@@ -48,10 +49,11 @@ def config(
     if describe:
         _describe(given, output, key)
         return
-    rows = _local(given) if given else agent.call("config.get")
+    rows = _local(given) if given else _remote(agent)
+    known = [r["key"] for r in rows]
     rows = [r for r in rows if key in (None, r["key"]) and not (changed and r["is_default"])]
     if key is not None and not rows and not changed:
-        _unknown(key, [r["key"] for r in (_local(given) if given else agent.call("config.get"))])
+        _unknown(key, known)
     output.emit(
         rows,
         lambda: output.table(
@@ -65,12 +67,19 @@ def config(
     )
 
 
+def _remote(agent: AgentHandle) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = agent.call("config.get")
+    for warning in agent.call("config.warnings"):
+        click.echo(f"warning: {clean(warning)}", err=True)
+    return rows
+
+
 def _local(given: Given) -> list[dict[str, Any]]:
     import attrs
 
     loaded, _ = given.boot()
     for warning in loaded.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {clean(warning)}", err=True)
     return [attrs.asdict(setting) for setting in loaded.settings()]
 
 

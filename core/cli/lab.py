@@ -102,6 +102,7 @@ def up(nodes: int, settings: tuple[str, ...], ipv6: bool) -> None:
     output = _output()
     running = start.up(LabPaths.current(), nodes, config, output)
     report.print_lab(running, output)
+    report.print_problems(running, [n.name for n in running.nodes], output)
 
 
 @lab.command()

@@ -57,6 +57,9 @@ class AgentHandle:
         nodes = lab_nodes()
         if nodes and not self.chosen:
             return NotReadyError(error.message, hint=f"in the lab, name a node: --node {nodes[0]}")
+        if self.node:
+            start = f"axoneme lab agent {self.node} start"
+            return NotReadyError(error.message, hint=f"start it with {start}")
         return error
 
 
@@ -68,9 +71,10 @@ def lab_folder() -> Path:
 def lab_nodes() -> list[str]:
     """Names of the running lab's nodes, for hints and completion."""
     try:
-        return sorted(path.name for path in (lab_folder() / "nodes").iterdir())
+        found = sorted(path.name for path in (lab_folder() / "nodes").iterdir())
     except OSError:
         return []
+    return [name for name in found if name != "operator"]
 
 
 def find_agent(node: str = "", socket: str = "") -> AgentHandle:

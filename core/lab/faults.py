@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from axoneme.core.errors import LabError
-from axoneme.core.lab import agents
+from axoneme.core.lab import agents, report
 from axoneme.core.lab.model import Lab, locked
 from axoneme.core.lab.output import Output
 from axoneme.core.lab.paths import OPERATOR
@@ -32,6 +32,8 @@ def act(lab: Lab, node: str, action: str, config: Mapping[str, str], output: Out
         for name in names:
             with output.step(f"{agents.title(name)} {PAST[action]}"):
                 _act(lab, name, action)
+        if action in ("restart", "start"):
+            report.print_problems(lab, [n for n in names if n != OPERATOR], output)
 
 
 def _act(lab: Lab, name: str, action: str) -> None:

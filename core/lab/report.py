@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from rich.table import Table
 from rich.text import Text
@@ -15,9 +17,13 @@ from axoneme.core.lab.model import Lab
 from axoneme.core.lab.output import Output, clean
 from axoneme.core.lab.targets import Place
 from axoneme.core.model.objects import ClusterObject
+from axoneme.core.status import StatusReport
 from axoneme.core.store.sync import SyncStore
 
 COLOURS = {"allowed": "green", "denied": "red", "error": "yellow"}
+SETTLE_SECONDS: Final = 1.0
+_PLACE = re.compile(r" \(/run/axoneme/[^ )]*\)")
+"""The file that a key comes from: the lab wrote it, and it differs between nodes."""
 
 
 def print_lab(lab: Lab, output: Output) -> None:
@@ -45,6 +51,29 @@ def plugin_line(lab: Lab) -> str:
     failed = [str(row["name"]) for row in rows if row.get("state") == "failed"]
     line = f"[bold]plugins:[/] {clean(', '.join(names)) or 'none'}"
     return line + (f"; [red]failed:[/] {clean(', '.join(failed))}" if failed else "")
+
+
+def print_problems(lab: Lab, names: Iterable[str], output: Output) -> None:
+    """What the agents themselves complain about, those with the same complaint together.
+
+    Things that are still being set up get a moment; who has nothing to say costs one call.
+    """
+    found: dict[str, list[str]] = {}
+    deadline = time.monotonic() + SETTLE_SECONDS
+    for name in names:
+        while True:
+            try:
+                status = StatusReport.from_dict(agents.ask(lab.paths, name, "status.get"))
+            except AxonemeError:
+                break  # it has just been ready; whoever asks next hears that it is gone
+            if not status.problems or time.monotonic() > deadline:
+                texts = [f"{c.name}: {c.message}" for c in status.problems]
+                for text in (*status.details.get("Configuration", ()), *texts):
+                    found.setdefault(_PLACE.sub("", text), []).append(name)
+                break
+            time.sleep(0.05)
+    for text, nodes in found.items():
+        output.warning(f"{', '.join(nodes)}: {text}")
 
 
 def pod_rows(lab: Lab, store: SyncStore, namespace: str = "") -> list[dict[str, Any]]:
