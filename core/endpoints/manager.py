@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -40,6 +40,8 @@ class EndpointManager:
         self.last_add_ms: list[float] = []
         self.adding = 0
         """ADDs under way; what can wait lets them pass."""
+        self.after_add: Callable[[int], None] = lambda number: None
+        """Called with the id after each ADD: labels may have changed while it was under way."""
         self._parts = parts
         self._locks = KeyedLocks()
         self._maker = EndpointMaker(parts)
@@ -65,9 +67,11 @@ class EndpointManager:
         self._check_ready()
         self.adding += 1
         try:
-            return await self._add(request)
+            endpoint = await self._add(request)
         finally:
             self.adding -= 1
+        self.after_add(endpoint.id)
+        return endpoint
 
     async def _add(self, request: EndpointRequest) -> Endpoint:
         started = time.monotonic()

@@ -94,6 +94,7 @@ class EndpointRefresher:
         self._grace = grace
         self._running: dict[int, asyncio.Task[None]] = {}
         self._again: set[int] = set()
+        endpoints.after_add = self.refresh
         directory.pods.subscribe(self._pods_changed)
         directory.namespaces.subscribe(self._namespaces_changed)
 

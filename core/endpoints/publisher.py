@@ -25,9 +25,9 @@ from axoneme.core.endpoints.objects import (
 )
 from axoneme.core.endpoints.pods import Pod
 from axoneme.core.errors import AxonemeError, NotFoundError
+from axoneme.core.ipcache.remote import ClusterEndpoint
 from axoneme.core.model.endpoint import Endpoint, EndpointState
 from axoneme.core.model.node import Node
-from axoneme.core.ipcache.remote import ClusterEndpoint
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.reconcile.reconciler import backoff
 from axoneme.core.state import Changes, Table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -15,7 +16,8 @@ from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import MadeLink, host_name
 from axoneme.core.endpoints.manager import EndpointManager
 from axoneme.core.endpoints.parts import EndpointParts, NodeFacts
-from axoneme.core.endpoints.pods import Pod
+from axoneme.core.endpoints.pods import Namespace, Pod, pod_tables
+from axoneme.core.endpoints.podsource import EndpointRefresher, PodDirectory
 from axoneme.core.endpoints.realize import Realizer
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.endpoints.tables import address_table, endpoint_table, interface_table
@@ -28,6 +30,7 @@ from axoneme.core.errors import (
     NotReadyError,
 )
 from axoneme.core.identities.allocator import IdentityAllocator, identity_table
+from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
 from axoneme.core.model.labels import LabelSet
@@ -375,5 +378,49 @@ def test_given_address_must_be_free(tmp_path: Path) -> None:
         assert len(bench.manager.table) == 1
         await bench.manager.remove("c1:eth0")
         assert bench.nothing_left()
+
+    run(tmp_path, work)
+
+
+def test_label_that_changes_during_an_add_is_taken_over(tmp_path: Path) -> None:
+    """The ADD has read the labels already, and there is no row yet that a change could find."""
+
+    async def work(bench: Bench) -> None:
+        pods, namespaces = pod_tables(TableRegistry())
+        directory = PodDirectory(
+            pods,
+            namespaces,
+            cluster="c",
+            chosen=LabelFilter.from_option(),
+            relabel=lambda _, labels: labels,
+        )
+        bench.manager.parts.pods = directory
+        refresher = EndpointRefresher(directory, bench.manager, grace=0)
+        namespaces.upsert(Namespace("shop"))
+        pods.upsert(Pod("shop", "web", "u", "n1", labels=(("app", "web"),)))
+        await asyncio.sleep(0)
+        bench.kernel.gate_open.clear()
+        hold, entered, leave = bench.kernel.make, threading.Event(), threading.Event()
+
+        def make(asked: EndpointRequest, settings: InterfaceSettings) -> MadeLink:
+            entered.set()
+            leave.wait(5)
+            return hold(asked, settings)
+
+        bench.kernel.make = make  # type: ignore[method-assign]
+        adding = asyncio.ensure_future(bench.manager.add(request()))
+        await asyncio.to_thread(entered.wait, 5)
+        pods.upsert(Pod("shop", "web", "u", "n1", labels=(("app", "quarantine"),)))
+        await asyncio.sleep(0)
+        leave.set()
+        bench.kernel.gate_open.set()
+        number = (await adding).id
+        for _ in range(200):
+            if bench.manager.parts.get(number).labels.get("k8s", "app") == "quarantine":
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("the change is lost")
+        await refresher.stop()
 
     run(tmp_path, work)

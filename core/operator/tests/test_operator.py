@@ -59,11 +59,12 @@ def test_object_that_is_written_again_meanwhile_stays(tmp_path: Path) -> None:
         listed = await store.list("CiliumEndpoint")
         await store.delete(KEY)
         await store.create(endpoint("uid-2", "172.18.0.3"))
-        plain, store.list = store.list, lambda kind: late(kind)  # type: ignore[method-assign]
+        plain = store.list
 
         async def late(kind: str) -> Any:
             return listed if kind == "CiliumEndpoint" else await plain(kind)
 
+        store.list = late  # type: ignore[method-assign]
         await bench.collector.endpoints()
         assert (await store.get(KEY)).status == endpoint("uid-2", "172.18.0.3")["status"]
         await store.close()
