@@ -107,6 +107,18 @@ def test_foreign_map_under_our_name_is_replaced(pins: Pins) -> None:
     assert list(new.items()) == []
 
 
+def test_mark_of_another_map_proves_nothing(pins: Pins) -> None:
+    """The mark of the wanted schema is there, but the pin was replaced by somebody's map."""
+    pins.start(OLD)
+    (pins.root / "maps/axo_t").unlink()
+    with BpfMap.create("hash", 4, 8, 16) as foreign:
+        foreign.update(bytes(4), bytes(8))
+        foreign.pin(pins.root / "maps/axo_t")
+        new = pins.start(OLD)
+        assert new.info.id != foreign.info.id
+    assert list(new.items()) == []
+
+
 def test_lost_schema_text_starts_empty(pins: Pins) -> None:
     """Without the text of the old layout nothing can be converted by name."""
     pins.start(OLD).update(bytes(4), bytes(8))

@@ -378,9 +378,10 @@ def test_a_protocol_without_ports_is_refused(bench: PacketBench, family: str) ->
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_forged_local_source_from_the_network_is_dropped(bench: PacketBench, family: str) -> None:
-    """A pod of this node never speaks from out there."""
-    packet = ip(family, POD[family], OTHER[family]) / UDP(sport=1, dport=2)
-    assert dropped(bench, "from_netdev", packet) == "INVALID_SIP"
+    """A pod of this node never speaks from out there, to whomever."""
+    for target in (OTHER, NODE, PEER):
+        packet = ip(family, POD[family], target[family]) / UDP(sport=1, dport=2)
+        assert dropped(bench, "from_netdev", packet) == "INVALID_SIP"
 
 
 @pytest.mark.parametrize("family", FAMILIES)

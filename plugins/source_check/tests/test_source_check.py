@@ -34,6 +34,9 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
         a.frame(4, b, source="0.0.0.0") / UDP(sport=68, dport=67)
     ),
     "link-local TCP": lambda a, b: a.frame(6, b, source="fe80::b") / TCP(),
+    "neighbour discovery as another pod": lambda a, b: (
+        a.frame(6, "fe80::1", source=b.ip6, ttl=255) / ICMPv6ND_NA(tgt=b.ip6)
+    ),
     "link-local echo": lambda a, b: a.frame(6, b, source="fe80::b") / ICMPv6EchoRequest(),
 }
 
