@@ -218,19 +218,20 @@ def _item_peers(
 
 
 def _peer(obj: ClusterObject, node: Node) -> Selector:
-    """A peer selector with the namespace that it leaves out.
+    """A peer selector, confined to pods unless it demands a reserved label.
 
-    In a namespaced policy that is the policy's own, in a clusterwide one any: endpoints are
-    pods, not nodes or the world (CVE-2023-41333, CVE-2025-30163).
+    Of a policy's own namespace, or in a clusterwide policy of any, unless it says which: endpoints
+    are pods, not nodes or the world, whatever the absence of a label would let in
+    (CVE-2023-41333, CVE-2025-30163).
     """
     terms = cilium_terms(node)
-    if names_namespace(terms) or names_reserved(terms):
+    if names_reserved(terms):
         return selector(*terms)
-    if obj.key.namespace:
+    if obj.key.namespace and not names_namespace(terms):
         return selector(*terms, in_namespace(obj.key.namespace))
-    if all(t.source in (K8S, ANY, "reserved") for t in terms):
-        return selector(*terms, IN_SOME_NAMESPACE)
-    return selector(*terms)
+    if any(t.source == K8S and t.key == NAMESPACE_KEY and t.operator == Operator.IN for t in terms):
+        return selector(*terms)
+    return selector(*terms, IN_SOME_NAMESPACE)
 
 
 def _cidr_set(node: Node) -> CidrPeer:

@@ -14,6 +14,7 @@ from attrs import Factory, frozen
 
 IpAddress = IPv4Address | IPv6Address
 Manifest = dict[str, Any]
+NAMESPACE_LABELS = "io.cilium.k8s.namespace.labels"
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPv6": 58}
 
 
@@ -133,22 +134,46 @@ def _kubernetes_peer(policy: Manifest, stated: Manifest, peer: Peer) -> bool:
 
 
 def _endpoint_peer(policy: Manifest, selector: Manifest, peer: Peer) -> bool:
-    """A selector that names no namespace means its own one, or any in a clusterwide policy."""
-    if not isinstance(peer, Pod):
-        return False
+    """Pods, unless the selector demands a reserved label.
+
+    Without a namespace it means the policy's own one, or any in a clusterwide policy.
+    """
+    if not _demands_reserved(selector):
+        if not isinstance(peer, Pod):
+            return False
+        keys = [*selector.get("matchLabels", {})]
+        keys += [e["key"] for e in selector.get("matchExpressions", [])]
+        stated = any("io.kubernetes.pod.namespace" in k or NAMESPACE_LABELS in k for k in keys)
+        if _namespace(policy) and not stated and peer.namespace != _namespace(policy):
+            return False
+    return _labels_match(selector, _identity_labels(peer))
+
+
+def _demands_reserved(selector: Manifest) -> bool:
     keys = [*selector.get("matchLabels", {})]
-    keys += [e["key"] for e in selector.get("matchExpressions", [])]
-    stated = any("io.kubernetes.pod.namespace" in k for k in keys)
-    if _namespace(policy) and not stated and peer.namespace != _namespace(policy):
-        return False
-    return _labels_match(selector, _plain(peer))
+    expressions = selector.get("matchExpressions", [])
+    keys += [e["key"] for e in expressions if e["operator"] in ("In", "Exists")]
+    return any(k.startswith("reserved:") for k in keys)
+
+
+def _identity_labels(peer: Peer) -> dict[str, str]:
+    """Labels with their source."""
+    if isinstance(peer, str):
+        return {f"reserved:{peer}": ""}
+    if not isinstance(peer, Pod):
+        return {"reserved:world": "", f"reserved:world-ipv{peer.version}": ""}
+    inherited = {f"{NAMESPACE_LABELS}.{k}": v for k, v in peer.namespace_labels.items()}
+    return {f"k8s:{k}": v for k, v in {**_plain(peer), **inherited}.items()}
 
 
 def _entity(word: str, peer: Peer) -> bool:
     if word == "all":
         return True
-    if word == "world":
-        return isinstance(peer, IPv4Address | IPv6Address)
+    if word.startswith("world"):
+        return isinstance(peer, IPv4Address | IPv6Address) and word in (
+            "world",
+            f"world-ipv{peer.version}",
+        )
     if word == "cluster":
         return isinstance(peer, Pod | str)
     return peer == word  # host, remote-node; none is nobody
@@ -172,7 +197,12 @@ def _plain(pod: Pod) -> dict[str, str]:
 
 def _labels_match(selector: Manifest, labels: dict[str, str]) -> bool:
     def value(key: str) -> str | None:
-        return labels.get(key.removeprefix("k8s:").removeprefix("any:"))
+        """Keys have a source or stand for any; so may labels."""
+        if key in labels:
+            return labels[key]
+        key = key.removeprefix("any:")
+        found = [v for k, v in labels.items() if ":" not in key and k.endswith(f":{key}")]
+        return found[0] if found else labels.get(key.removeprefix("k8s:"))
 
     for key, wanted in selector.get("matchLabels", {}).items():
         if value(key) != wanted:

@@ -135,6 +135,17 @@ _K8S_SPEC = st.fixed_dictionaries(
 # Cilium
 
 _ENTITIES = ["all", "world", "cluster", "host", "remote-node", "none"]
+_ENTITIES += ["world-ipv4", "world-ipv6"]
+_TEAM = "io.cilium.k8s.namespace.labels.team"
+_NAMESPACE = "io.kubernetes.pod.namespace"
+# Absent labels, which everybody lacks who is no pod.
+_LACKING = [
+    {"matchExpressions": [{"key": key, "operator": "NotIn", "values": ["a", "blue"]}]}
+    for key in (_TEAM, f"k8s:{_TEAM}", _NAMESPACE, f"k8s:{_NAMESPACE}", "container:x")
+] + [
+    {"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}
+    for key in (_TEAM, "gen:x", "reserved:init")
+]
 _CILIUM_SELECTOR = (
     _selectors("")
     | _selectors("k8s:")
@@ -142,7 +153,9 @@ _CILIUM_SELECTOR = (
         [
             {},
             {"matchLabels": {"k8s:io.kubernetes.pod.namespace": "blue"}},
-            {"matchExpressions": [{"key": "reserved:init", "operator": "DoesNotExist"}]},
+            {"matchLabels": {"reserved:host": ""}},
+            {"matchExpressions": [{"key": "reserved:world", "operator": "Exists"}]},
+            *_LACKING,
         ]
     )
 )

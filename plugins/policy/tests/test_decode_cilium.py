@@ -47,8 +47,8 @@ NAMESPACE = "k8s:io.kubernetes.pod.namespace"
         ),
         (
             {"matchLabels": {"io.cilium.k8s.namespace.labels.t": "x"}},
-            "any:io.cilium.k8s.namespace.labels.t=x",
-            "any:io.cilium.k8s.namespace.labels.t=x",
+            f"any:io.cilium.k8s.namespace.labels.t=x, {NAMESPACE}",
+            f"any:io.cilium.k8s.namespace.labels.t=x, {NAMESPACE}",
         ),
     ],
 )

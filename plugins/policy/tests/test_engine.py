@@ -154,6 +154,33 @@ def test_a_namespaced_policy_stays_in_its_namespace() -> None:
     assert made.allows(STRANGER, "ingress", WEB, "TCP", 80)  # not selected: not enforced
 
 
+@pytest.mark.parametrize("kind", ["CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "io.cilium.k8s.namespace.labels.team",
+        "k8s:io.cilium.k8s.namespace.labels.team",
+        "io.kubernetes.pod.namespace",
+        "gen:x",
+        "container:x",
+        "reserved:init",
+    ],
+)
+@pytest.mark.parametrize(
+    "operator", [{"operator": "NotIn", "values": ["c"]}, {"operator": "DoesNotExist"}]
+)
+def test_endpoints_are_pods(kind: str, key: str, operator: dict[str, Any]) -> None:
+    """The world and the nodes lack every label of a pod; no selector lets them in for that."""
+    policy = cnp(ingress=[{"fromEndpoints": [{"matchExpressions": [{"key": key, **operator}]}]}])
+    if kind != policy["kind"]:
+        policy["kind"] = kind
+        del policy["metadata"]["namespace"]
+    made = cluster(policy, settings=Settings(allow_localhost=False))
+    everybody_else: list[Any] = [ip_address("203.0.113.9"), ip_address("fd00::1")]
+    for peer in [*everybody_else, "host", "remote-node"]:
+        assert not made.allows(WEB, "ingress", peer, "TCP", 80)
+
+
 def test_rules_are_judged_again_when_an_identity_changes() -> None:
     """Every input counts anew: an identity that comes back with other labels loses its allow.
 
