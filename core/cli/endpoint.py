@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +11,10 @@ from axoneme.core.cli.options import AgentHandle, agent_options, output_option
 
 if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
+
+
+WIDE: Final = 120
+"""Columns from which the table has all that Cilium's has."""
 
 
 @click.group("endpoint", cls=Noun)
@@ -27,7 +31,7 @@ def endpoint() -> None:
 @output_option
 @agent_options
 def list_endpoints(*, agent: AgentHandle, output: Output) -> None:
-    """Every endpoint of the node.
+    """Every endpoint of the node; with labels on a wide terminal or in a pipe.
 
     \b
     axoneme endpoint list
@@ -53,6 +57,10 @@ def get_endpoint(name: str, *, agent: AgentHandle, output: Output) -> None:
 
 
 def _table(rows: list[dict[str, Any]], output: Output) -> None:
+    if output.width < WIDE:
+        _narrow(rows, output)
+        return
+    named = ["POD"] if output.terminal else []  # scripts get the columns that they know
     output.table(
         [
             "ENDPOINT",
@@ -63,6 +71,7 @@ def _table(rows: list[dict[str, Any]], output: Output) -> None:
             "IPv6",
             "IPv4",
             "STATUS",
+            *named,
         ],
         [
             (
@@ -73,6 +82,26 @@ def _table(rows: list[dict[str, Any]], output: Output) -> None:
                 r["labels"],
                 r["ipv6"],
                 r["ipv4"],
+                r["state"],
+                *([r["name"]] if named else []),
+            )
+            for r in rows
+        ],
+        empty="no endpoint on this node",
+    )
+
+
+def _narrow(rows: list[dict[str, Any]], output: Output) -> None:
+    """Without labels, and with one column for what takes two: for terminals of 80 columns."""
+    output.table(
+        ["ENDPOINT", "POD", "IDENTITY", "ENFORCED", "ADDRESSES", "STATUS"],
+        [
+            (
+                r["id"],
+                r["name"],
+                r["identity"],
+                [way for way in ("ingress", "egress") if r["policy"][way] != "Disabled"] or "-",
+                [address for address in (r["ipv4"], r["ipv6"]) if address],
                 r["state"],
             )
             for r in rows

@@ -136,9 +136,11 @@ class Output:
         ]
         for number in range(max((len(cell) for cell in cells), default=1)):
             texts = []
-            for cell, width in zip(cells, widths, strict=True):
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
                 text = cell[number] if number < len(cell) else ""
-                gap = " " * (width - width_of(text) + PADDING)
+                # Blanks beyond the edge of the terminal would make a line of their own.
+                last = column == len(cells) - 1
+                gap = "" if last else " " * (width - width_of(text) + PADDING)
                 if bold and self.colours:
                     text = click.style(text, bold=True)
                 else:

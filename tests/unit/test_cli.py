@@ -373,6 +373,23 @@ def test_the_core_commands_import_nothing_heavy() -> None:
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.parametrize(("columns", "word"), [("80", "ENFORCED"), ("200", "LABELS")])
+def test_endpoint_list_fits_the_terminal(
+    agent: Any, columns: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the pod's name, which scripts that read the documented columns do not get."""
+    from axoneme.core.cli.endpoint import _table
+    from axoneme.core.cli.options import find_agent
+
+    stream = io.StringIO()
+    stream.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setenv("COLUMNS", columns)
+    _table(find_agent().call("endpoint.list"), Output(stream=stream))
+    lines = re.sub(r"\x1b\[\d*m", "", stream.getvalue()).splitlines()
+    assert max(width_of(line) for line in lines) <= int(columns)
+    assert word in lines[0] and "POD" in lines[0]
+
+
 def test_tables_fit_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal long cells wrap into their column and no line is wider than the screen."""
     stream = io.StringIO()
