@@ -7,7 +7,8 @@ two numbers come to stand for one label set all the same, both are valid and the
 used for new endpoints.
 
 An identity that is in use here and vanishes from the store (an operator that did not see us) is
-created again under the same number; one that the operator marked as unused is unmarked.
+created again under the same number; one that the operator marked as unused is unmarked. A number
+that has gone to other labels meanwhile is lost: its users are told and ask for another one.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ import asyncio
 import logging
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from axoneme.core.errors import AxonemeError, ConflictError, ExhaustedError, NotFoundError
+from axoneme.core.errors import (
+    AxonemeError,
+    ConflictError,
+    ExhaustedError,
+    InvalidObjectError,
+    NotFoundError,
+    RetryableError,
+)
 from axoneme.core.identities.local import LocalIdentities, Prefix
 from axoneme.core.identities.objects import (
     KIND,
@@ -81,6 +89,7 @@ class IdentityAllocator:
         self._mine: dict[int, LabelSet] = {}
         self._marked: set[int] = set()
         self._locks = KeyedLocks()
+        self._lost: list[Callable[[int], None]] = []
         self._repairs: set[asyncio.Task[None]] = set()
         table.subscribe(self._watch)
 
@@ -119,6 +128,15 @@ class IdentityAllocator:
         """The labels behind a number."""
         row = self.table.get(number)
         return row.labels if row else None
+
+    def stands_for(self, number: int, labels: LabelSet) -> bool:
+        """Whether nothing speaks against it that ``number`` is the number of ``labels``."""
+        row = self.table.get(number)
+        return row is None or row.source != "store" or row.labels == labels
+
+    def on_lost(self, listener: Callable[[int], None]) -> None:
+        """Call ``listener`` with a number in use that has gone to other labels, perhaps twice."""
+        self._lost.append(listener)
 
     @property
     def in_use(self) -> set[int]:
@@ -160,9 +178,7 @@ class IdentityAllocator:
 
     async def _find_or_create(self, labels: LabelSet) -> int:
         known = self._known(labels)
-        if known is not None:
-            if known in self._marked:
-                await self._unmark(known, labels)
+        if known is not None and (known not in self._marked or await self._unmark(known, labels)):
             return known
         conflicts = 0
         for number in candidates(labels, self._cluster_id):
@@ -194,32 +210,44 @@ class IdentityAllocator:
                 return False
         except NotFoundError:
             return await self._claim(number, labels)  # deleted just now: it is free again
+        except RetryableError:
+            raise  # the store does not answer: that says nothing about the number
         except AxonemeError:
             return False  # unreadable: never ours
         if UNUSED_ANNOTATION in found.annotations:
-            await self._unmark(number, labels)
+            return await self._unmark(number, labels)
         return True
 
-    async def _unmark(self, number: int, labels: LabelSet) -> None:
-        """Take the operator's mark away, or make the object again if it is gone."""
+    async def _unmark(self, number: int, labels: LabelSet) -> bool:
+        """Take the operator's mark away, or make the object again if it is gone.
+
+        False if the number stands for other labels now.
+        """
         key = ObjectKey(KIND, "", str(number))
         while True:
             try:
                 found = await self._store.get(key)
+                row = decode_identity(found)
+                if row.labels != labels:
+                    self.table.upsert(row)
+                    return False
                 if UNUSED_ANNOTATION in found.annotations:
                     await self._store.update(_without_mark(found))
                 self._marked.discard(number)
-                return
+                return True
             except NotFoundError:
-                if not await self._claim(number, labels):
-                    raise ConflictError(f"identity {number} was given to other labels") from None
-                return
+                if await self._claim(number, labels):
+                    return True
+            except InvalidObjectError:
+                return False  # nobody can read it: never ours
             except ConflictError:
                 continue
 
     def _watch(self, changes: Changes[int, Identity]) -> None:
-        for number in changes.deleted:
-            if number in self._mine:
+        for number in self._mine.keys() & changes.deleted.keys():
+            self._repair(number)
+        for number in self._mine.keys() & changes.upserted.keys():
+            if changes.upserted[number].labels != self._mine[number]:
                 self._repair(number)
 
     def _repair(self, number: int) -> None:
@@ -232,8 +260,12 @@ class IdentityAllocator:
         delay = 0.2
         while labels is not None and number in self._mine:
             try:
-                await self._unmark(number, labels)
-                self.table.upsert(Identity(number, labels))
+                if await self._unmark(number, labels):
+                    self.table.upsert(Identity(number, labels))
+                elif not self.stands_for(number, labels):
+                    log.error("identity lost to other labels", extra={"identity": number})
+                    for listener in self._lost:
+                        listener(number)
                 return
             except AxonemeError as error:
                 log.warning(

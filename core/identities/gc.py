@@ -3,7 +3,7 @@
 Two passes, at least ``identity-heartbeat-timeout`` apart: an identity that no CiliumEndpoint
 uses is marked with the time; one whose mark is that old and that is still unused is deleted. An
 agent that takes up a marked identity removes the mark, which changes the object's version; the
-deletion is preceded by an update against the version read, so a re-use in between wins.
+deletion names the version read, so a re-use in between wins.
 """
 
 from __future__ import annotations
@@ -72,9 +72,8 @@ async def _visit(
         return
     if (now - since).total_seconds() < timeout:
         return
-    # The version check: fails if an agent has taken the identity up since we read it.
-    await store.update(_marked(obj, since))
-    await store.delete(obj.key)
+    # Of the version read: fails if an agent has taken the identity up since.
+    await store.delete(obj.key, obj.resource_version)
     result.deleted += 1
     log.info("identity deleted", extra={"identity": obj.key.name, "unused_since": mark})
 

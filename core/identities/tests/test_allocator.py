@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from axoneme.core.errors import ExhaustedError, InvalidObjectError, NotFoundError
+from axoneme.core.errors import ExhaustedError, InvalidObjectError, NotFoundError, StoreError
 from axoneme.core.identities import allocator as allocating
 from axoneme.core.identities.allocator import IdentityAllocator, candidates, identity_table
 from axoneme.core.identities.gc import collect_identities
@@ -160,6 +160,69 @@ def test_collection_takes_two_passes_and_spares_the_used(tmp_path: Path) -> None
         late = await collect_identities(store, {301}, 60, now + timedelta(seconds=61))
         assert late.deleted == 1
         assert [o.key.name for o in await store.list("CiliumIdentity")] == ["301"]
+        await store.close()
+
+    run(work)
+
+
+def test_identity_taken_up_during_the_deletion_stays(tmp_path: Path) -> None:
+    """The operator has read the mark; before it deletes, an agent takes the number up."""
+
+    async def work() -> None:
+        async with Node(tmp_path) as node:
+            number = await node.allocator.allocate(WEB)
+            node.allocator.release(number)
+            await collect_identities(node.store, (), 0)
+            await until(lambda: number in node.allocator._marked)
+            delete = node.store.delete
+
+            async def late(key: ObjectKey, version: str = "") -> None:
+                await node.allocator.allocate(WEB)
+                await delete(key, version)
+
+            node.store.delete = late  # type: ignore[method-assign]
+            assert (await collect_identities(node.store, (), 0)).deleted == 0
+            await node.store.get(ObjectKey("CiliumIdentity", "", str(number)))
+
+    run(work)
+
+
+def test_number_that_went_to_other_labels_is_lost(tmp_path: Path) -> None:
+    """One number never stands for two label sets: who uses it is told, and asks anew."""
+
+    async def work() -> None:
+        async with Node(tmp_path) as node:
+            number = await node.allocator.allocate(WEB)
+            lost: set[int] = set()
+            node.allocator.on_lost(lost.add)
+            await node.store.delete(ObjectKey("CiliumIdentity", "", str(number)))
+            await node.store.create(encode_identity(number, DB))
+            await until(lambda: lost == {number})
+            assert node.allocator.labels_of(number) == DB
+            assert not node.allocator.stands_for(number, WEB)
+            assert await node.allocator.allocate(WEB) != number
+
+    run(work)
+
+
+def test_store_that_fails_says_nothing_about_a_number(tmp_path: Path) -> None:
+    """An outage is not a collision: no second number is tried, and none is made."""
+
+    async def work() -> None:
+        store = FolderStore(tmp_path)
+        await store.create(encode_identity(next(candidates(WEB)), WEB))
+        get = store.get
+
+        async def broken(key: ObjectKey) -> ClusterObject:
+            raise StoreError("no answer")
+
+        store.get = broken  # type: ignore[method-assign]
+        allocator = IdentityAllocator(store, identity_table(TableRegistry()))
+        with pytest.raises(StoreError):
+            await allocator.allocate(WEB)
+        store.get = get  # type: ignore[method-assign]
+        assert await allocator.allocate(WEB) == next(candidates(WEB))
+        assert len(await store.list("CiliumIdentity")) == 1
         await store.close()
 
     run(work)
