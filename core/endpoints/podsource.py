@@ -95,6 +95,7 @@ class EndpointRefresher:
         self._running: dict[int, asyncio.Task[None]] = {}
         self._again: set[int] = set()
         endpoints.after_add = self.refresh
+        endpoints.parts.identities.on_lost(self._identity_lost)
         directory.pods.subscribe(self._pods_changed)
         directory.namespaces.subscribe(self._namespaces_changed)
 
@@ -138,6 +139,10 @@ class EndpointRefresher:
         finally:
             self._running.pop(number, None)
             self._again.discard(number)
+
+    def _identity_lost(self, identity: int) -> None:
+        for endpoint in self._endpoints.table.find("identity", identity):
+            self.refresh(endpoint.id)
 
     def _pods_changed(self, changes: Changes[tuple[str, str], Pod]) -> None:
         for namespace, name in changes.upserted:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 
 from axoneme.core.endpoints.parts import EndpointParts
-from axoneme.core.errors import NotFoundError
 from axoneme.core.locks import KeyedLocks
 from axoneme.core.model.endpoint import Endpoint, EndpointState
 from axoneme.core.model.labels import LabelSet
@@ -25,39 +24,57 @@ class EndpointUpdater:
         """Bring an endpoint's labels, named ports and identity up to date.
 
         A new identity is allocated first and spreads for ``grace`` seconds, so that peers' policies
-        know it before the first packet carries it; then the endpoint switches in one step.
+        know it before the first packet carries it; then the endpoint switches in one step. A DEL
+        need not wait for that: the endpoint is looked at again afterwards.
         """
         endpoint = self._parts.table.get(number)
         if endpoint is None or endpoint.state == EndpointState.DISCONNECTING:
             return
-        async with self._locks.hold(endpoint.attachment_id):
-            endpoint = self._parts.table.get(number)
-            if endpoint is None:
-                return
-            pod = self._parts.pods.pod(endpoint)
-            if pod is not None and pod.named_ports != endpoint.named_ports:
-                endpoint = self._parts.note(number, named_ports=pod.named_ports)
-                await self._parts.save(endpoint)
-            labels = self._parts.pods.labels(endpoint)
-            if labels is None or labels == endpoint.labels:
-                return
-            await self._change_identity(endpoint, labels, grace)
-
-    async def _change_identity(self, endpoint: Endpoint, labels: LabelSet, grace: float) -> None:
-        identity = await self._parts.identities.allocate(labels)
+        attachment = endpoint.attachment_id
+        identities = self._parts.identities
+        ahead: tuple[LabelSet, int] | None = None
         try:
-            await self._parts.realizer.policy(identity)
-            if identity != endpoint.identity and grace > 0:
-                await asyncio.sleep(grace)
-            if self._parts.table.get(endpoint.id) is None:
-                raise NotFoundError(f"endpoint {endpoint.name} went away")
+            while True:
+                async with self._locks.hold(attachment):
+                    endpoint = self._parts.table.get(number)
+                    if endpoint is None or endpoint.attachment_id != attachment:
+                        return
+                    endpoint = await self._take_ports(endpoint)
+                    labels = self._parts.pods.labels(endpoint) or endpoint.labels
+                    kept = identities.stands_for(endpoint.identity, endpoint.labels)
+                    if kept and labels == endpoint.labels:
+                        return
+                    if ahead and ahead[0] == labels and identities.stands_for(ahead[1], labels):
+                        await self._switch(endpoint, *ahead)
+                        ahead = None
+                        return
+                if ahead is not None:  # the labels have changed once more
+                    identities.release(ahead[1])
+                    ahead = None
+                identity = await identities.allocate(labels)
+                ahead = (labels, identity)
+                await self._parts.realizer.policy(identity)
+                if kept and identity != endpoint.identity:
+                    await asyncio.sleep(grace)
+        finally:
+            if ahead is not None:
+                identities.release(ahead[1])
+
+    async def _take_ports(self, endpoint: Endpoint) -> Endpoint:
+        pod = self._parts.pods.pod(endpoint)
+        if pod is not None and pod.named_ports != endpoint.named_ports:
+            endpoint = self._parts.note(endpoint.id, named_ports=pod.named_ports)
+            await self._parts.save(endpoint)
+        return endpoint
+
+    async def _switch(self, endpoint: Endpoint, labels: LabelSet, identity: int) -> None:
+        """From one identity to the other; a failure goes back to what was in force."""
+        try:
             changed = self._parts.note(endpoint.id, labels=labels, identity=identity)
             self._parts.realizer.write(changed)
             revision = await self._parts.realizer.settle(changed)
         except BaseException:
-            self._parts.identities.release(identity)
-            present = self._parts.table.get(endpoint.id)
-            if present is not None:  # go on with what was in force
+            if self._parts.table.get(endpoint.id) is not None:
                 self._parts.realizer.write(
                     self._parts.note(
                         endpoint.id, labels=endpoint.labels, identity=endpoint.identity

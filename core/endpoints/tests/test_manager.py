@@ -31,11 +31,14 @@ from axoneme.core.errors import (
 )
 from axoneme.core.identities.allocator import IdentityAllocator, identity_table
 from axoneme.core.identities.filter import LabelFilter
+from axoneme.core.identities.objects import encode_identity
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
 from axoneme.core.model.labels import LabelSet
+from axoneme.core.model.objects import ObjectKey
 from axoneme.core.state import Table, TableRegistry
 from axoneme.core.store.folder import FolderStore
+from axoneme.core.store.reflector import Reflector
 
 STEPS = ("find", "allocate", "labels", "configure", "make", "policy", "set_up", "save")
 
@@ -422,5 +425,59 @@ def test_label_that_changes_during_an_add_is_taken_over(tmp_path: Path) -> None:
         else:
             raise AssertionError("the change is lost")
         await refresher.stop()
+
+    run(tmp_path, work)
+
+
+def test_endpoint_leaves_an_identity_that_went_to_other_labels(tmp_path: Path) -> None:
+    """Its number is a password for somebody else now: it gets another one, without the grace."""
+
+    async def work(bench: Bench) -> None:
+        pods, namespaces = pod_tables(TableRegistry())
+        directory = PodDirectory(
+            pods,
+            namespaces,
+            cluster="c",
+            chosen=LabelFilter.from_option(),
+            relabel=lambda _, labels: labels,
+        )
+        refresher = EndpointRefresher(directory, bench.manager, grace=60)
+        before = await bench.manager.add(request())
+        table = bench.identities.table
+        reflector = Reflector(bench.store, "CiliumIdentity", table, bench.identities.decode)
+        following = asyncio.ensure_future(reflector.run())
+        await table.initialized.wait()
+        other = LabelSet.parse(["k8s:app=admin"])
+        await bench.store.delete(ObjectKey("CiliumIdentity", "", str(before.identity)))
+        await bench.store.create(encode_identity(before.identity, other))
+        for _ in range(300):
+            number = bench.manager.parts.get(before.id).identity
+            if number != before.identity:
+                break
+            await asyncio.sleep(0.01)
+        assert number != before.identity
+        assert bench.identities.labels_of(number) == before.labels
+        assert bench.identities.labels_of(before.identity) == other
+        assert bench.identities.in_use == {number}
+        await refresher.stop()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+    run(tmp_path, work)
+
+
+def test_del_does_not_wait_for_the_grace(tmp_path: Path) -> None:
+    """A change of labels that spreads is given up when the pod goes."""
+
+    async def work(bench: Bench) -> None:
+        endpoint = await bench.manager.add(request())
+        bench.kernel.labels_now = LabelSet.parse(["k8s:app=other"])
+        changing = asyncio.ensure_future(bench.manager.refresh(endpoint.id, 1.0))
+        await asyncio.sleep(0.2)
+        assert len(bench.identities.in_use) == 2
+        async with asyncio.timeout(0.5):
+            await bench.manager.remove("c1:eth0")
+        await changing
+        assert bench.nothing_left()
 
     run(tmp_path, work)
