@@ -238,8 +238,8 @@ def test_identity_is_let_go_by_its_last_user(tmp_path: Path) -> None:
             node.allocator.release(number)
             assert node.allocator.in_use == {number}
             node.allocator.release(number)
-            node.allocator.release(number)
             assert node.allocator.in_use == set()
+            node.allocator.release(number)
             await node.allocator.allocate(WEB)
             assert node.allocator.in_use == {number}
 
