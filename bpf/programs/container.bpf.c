@@ -37,6 +37,9 @@ static __always_inline int axo_container_admit(struct __sk_buff *skb, struct axo
 
 	if (ret != AXO_NEXT)
 		return ret;
+	/* the tag would travel on, into a network that policy knows nothing of */
+	if (AXO_UNLIKELY(skb->vlan_present))
+		return -AXO_DROP_VLAN_FILTERED;
 	ret = AXO_STAGES(from_container_frame);
 	AXO_BARRIER(); /* nothing learnt there lives on in registers: a third of the verifier's walk */
 	if (ret != AXO_NEXT)
@@ -58,10 +61,24 @@ static __always_inline int axo_is_nodes_link(const struct axo_ctx *ctx)
 	return (ctx->pkt & AXO_PKT_LINKLOCAL) && axo_addr_is_linklocal6(&ctx->daddr);
 }
 
+/* Broadcast and multicast that stays on the link, which has no other machine than this node. */
+static __always_inline int axo_is_nodes_group(const struct axo_ctx *ctx)
+{
+	__be32 word = ctx->daddr.w[3];
+
+	if (!(ctx->pkt & AXO_PKT_MULTICAST))
+		return 0;
+	if (ctx->family == 4) /* 224.0.0.0/24 */
+		return word == 0xffffffff ||
+		       (word & bpf_htonl(0xffffff00)) == bpf_htonl(0xe0000000);
+	/* RFC 4291 2.7: the scope is the last nibble of the first word, up to 2 is the link */
+	return (ctx->daddr.w[0] & bpf_htonl(0x000f0000)) <= bpf_htonl(0x00020000);
+}
+
 /* Who a packet is for that is no endpoint's. */
 static __always_inline void axo_container_destination(struct axo_ctx *ctx)
 {
-	if (AXO_UNLIKELY(axo_is_nodes_link(ctx)))
+	if (AXO_UNLIKELY(axo_is_nodes_link(ctx) || axo_is_nodes_group(ctx)))
 		ctx->dst_identity = AXO_ID_HOST;
 	else
 		axo_destination_lookup(ctx);

@@ -46,6 +46,10 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 		return axo_netdev_unparsed(ctx, &ctx->daddr, ret);
 	/* a pod of this node speaks through its own device, never from out there */
 	if (axo_netdev_is_pod(&ctx->saddr))
+	/* a VLAN is another network: its own device, if there is one, sees the packet bare */
+	if (AXO_UNLIKELY(skb->vlan_present))
+		return TC_ACT_OK;
+	ret = AXO_STAGES(from_netdev_frame);
 		return -AXO_DROP_INVALID_SIP;
 	ret = AXO_STAGES(from_netdev_translate);
 	if (ret != AXO_NEXT)
@@ -57,6 +61,9 @@ int from_netdev(struct __sk_buff *skb)
 {
 	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_INGRESS, AXO_TRACE_FROM_NETWORK);
 
+	/* nor does anybody speak from an address that no router forwards */
+	if (AXO_UNLIKELY(axo_addr_is_martian(&ctx->saddr) || (ctx->pkt & AXO_PKT_LINKLOCAL)))
+		return axo_netdev_is_pod(&ctx->daddr) ? -AXO_DROP_INVALID_SIP : TC_ACT_OK;
 	if (!ctx)
 		return TC_ACT_SHOT;
 	return axo_finish(skb, ctx, axo_from_netdev(skb, ctx));
@@ -80,6 +87,8 @@ int to_netdev(struct __sk_buff *skb)
 
 	/* what the tunnel made is the node's own, and done */
 	if (axo_mark_is(skb, AXO_MARK_OVERLAY))
+		return TC_ACT_OK;
+	if (AXO_UNLIKELY(skb->vlan_present)) /* the VLAN's device has seen it */
 		return TC_ACT_OK;
 	ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_TO_NETWORK);
 	if (!ctx)

@@ -17,8 +17,11 @@
 
 static __always_inline int axo_from_overlay(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
-	int ret = axo_parse(skb, ctx);
+	int ret;
 
+	if (AXO_UNLIKELY(skb->vlan_present))
+		return -AXO_DROP_VLAN_FILTERED;
+	ret = axo_parse(skb, ctx);
 	if (ret != AXO_NEXT)
 		return ret;
 	ret = AXO_STAGES(from_overlay_identity);
@@ -27,7 +30,7 @@ static __always_inline int axo_from_overlay(struct __sk_buff *skb, struct axo_ct
 	if (!ctx->src_identity)
 		return -AXO_DROP_INVALID_IDENTITY;
 	/* an address of this node or of its pods does not come from another node */
-	if (axo_endpoint_by_addr(&ctx->saddr))
+	if (axo_endpoint_by_addr(&ctx->saddr) || axo_addr_is_martian(&ctx->saddr))
 		return -AXO_DROP_INVALID_SIP;
 	if (ctx->pkt & (AXO_PKT_MULTICAST | AXO_PKT_LINKLOCAL))
 		return -AXO_DROP_UNKNOWN_TARGET;

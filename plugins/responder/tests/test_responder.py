@@ -68,12 +68,13 @@ def test_a_solicitation_is_answered(bench: PacketBench, a: Any, target: str, opt
 
 
 def test_duplicate_address_detection_is_not_answered(bench: PacketBench, a: Any) -> None:
-    """From the unspecified address, and for the own address from anywhere."""
+    """From the unspecified address, and for the own address from anywhere; it goes to a group."""
     for request in (
         solicitation(a, a.ip6, "::", option=False),
         solicitation(a, "fe80::b", "::", option=False),
         solicitation(a, a.ip6),
     ):
+        request[IPv6].dst = "ff02::1:ff00:11"
         done = bench.run("from_container", request, ifindex=a.ifindex)
         assert (done.verdict, done.data) == (OK, bytes(request))
 

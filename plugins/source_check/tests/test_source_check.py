@@ -13,7 +13,6 @@ from scapy.layers.inet6 import (
     ICMPv6MLReport2,
     ICMPv6ND_NA,
     ICMPv6ND_NS,
-    ICMPv6ND_RS,
     IPv6,
 )
 from scapy.layers.l2 import Ether
@@ -37,6 +36,14 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "neighbour discovery as another pod": lambda a, b: (
         a.frame(6, "fe80::1", source=b.ip6, ttl=255) / ICMPv6ND_NA(tgt=b.ip6)
     ),
+    "solicitation from another link-local": lambda a, b: (
+        a.frame(6, "ff02::1:ff00:1", source="fe80::bad:1", ttl=255)
+        / ICMPv6ND_NS(tgt="fd00:10:244:1::1")
+    ),
+    "solicitation from another pod's link-local": lambda a, b: (
+        a.frame(6, "ff02::1:ff00:1", source="fe80::ff:fe00:10c", ttl=255)
+        / ICMPv6ND_NS(tgt="fd00:10:244:1::1")
+    ),
     "link-local echo": lambda a, b: a.frame(6, b, source="fe80::b") / ICMPv6EchoRequest(),
 }
 
@@ -55,8 +62,12 @@ ALLOWED: dict[str, Callable[[Any, Any], Any]] = {
         / IPv6(src="::", dst="ff02::1:ff00:11", hlim=255)
         / ICMPv6ND_NS(tgt=a.ip6)
     ),
-    "router solicitation": lambda a, b: (
-        a.frame(6, "ff02::2", source="fe80::b", ttl=255) / ICMPv6ND_RS()
+    "solicitation from its own link-local": lambda a, b: (
+        a.frame(6, "ff02::1:ff00:1", source="fe80::ff:fe00:10b", ttl=255)
+        / ICMPv6ND_NS(tgt="fd00:10:244:1::1")
+    ),
+    "solicitation from its own address": lambda a, b: (
+        a.frame(6, "ff02::1:ff00:1", ttl=255) / ICMPv6ND_NS(tgt="fd00:10:244:1::1")
     ),
     "neighbour advertisement": lambda a, b: (
         a.frame(6, "fe80::1", source="fe80::b", ttl=255) / ICMPv6ND_NA(tgt=a.ip6)
