@@ -10,6 +10,7 @@ import os
 import secrets
 import select
 import shlex
+import shutil
 import socket
 import struct
 import sys
@@ -153,6 +154,8 @@ def _start_process(paths: LabPaths, plan: PodPlan, record: PodRecord) -> str:
             command = shlex.split(plan.command)
         except ValueError as error:
             raise LabError(f"annotation {plan.command!r}: {error}") from error
+        if command and shutil.which(command[0]) is None:
+            raise LabError(f"annotation {plan.command!r}: no command {command[0]!r} here")
         if command:
             processes.spawn(Path(record.netns), command, log=log)
         return ""

@@ -254,6 +254,20 @@ def test_a_bad_configuration_value_is_named_and_nothing_stays(
     assert leftovers() == []
 
 
+def test_what_agents_complain_about_is_printed(cluster: Any) -> None:
+    """An unknown key, with the nearest known one; a command that is not on this machine."""
+    cluster.down()
+    try:
+        up = cluster.run("lab", "up", "--nodes", "1", "--config", "enable-polcy=never")
+        assert "warning: node1: unknown configuration key enable-polcy" in up.stderr
+        assert "did you mean enable-policy?" in up.stderr
+        pod = COMMAND.replace("python3 ", "no-such-thing ")
+        done = cluster.apply(pod, check=False)
+        assert (done.returncode, "no command 'no-such-thing'" in done.stderr) == (1, True)
+    finally:
+        cluster.down()
+
+
 def test_down_leaves_nothing_after_a_massacre(
     cluster: Any, leftovers: Callable[[], list[str]]
 ) -> None:
