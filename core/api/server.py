@@ -230,7 +230,8 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _unknown(name: str, router: ApiRouter) -> ApiError:
-    near = nearest(name[:80], router.names())
+    noun = name.partition(".")[0] + "."
+    near = nearest(name[:80], [known for known in router.names() if known.startswith(noun)])
     return ApiError(
         f"no method {clean(name[:80])!r}",
         code="unknown-method",

@@ -18,6 +18,7 @@ import attrs
 
 from axoneme.core.errors import AxonemeError, NotFoundError
 from axoneme.core.state.table import Index, Table
+from axoneme.core.text import nearest
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -52,9 +53,9 @@ class TableRegistry:
         try:
             return self._tables[name]
         except KeyError:
-            raise NotFoundError(
-                f"no table {name!r}", hint=f"tables: {', '.join(self.names())}"
-            ) from None
+            near = nearest(name, self._tables)
+            hint = f"did you mean {near}?" if near else f"tables: {', '.join(self.names())}"
+            raise NotFoundError(f"no table {name!r}", hint=hint) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._tables
