@@ -90,13 +90,17 @@ class Plan:
     errors: Mapping[str, str]
 
 
-def plan(nodes: Iterable[Node], pools: Iterable[BlockPool]) -> Plan:
+def plan(nodes: Iterable[Node], pools: Iterable[BlockPool], held: Iterable[Prefix] = ()) -> Plan:
     """Give a block of each pool to every node that has none of its family.
 
     ``nodes`` in the order in which they are to be served; the pools must be new. What nodes hold
-    already stays theirs, also when it is from another pool or clashes: pods live in it.
+    already stays theirs, also when it is from another pool or clashes: pods live in it. ``held`` is
+    what others hold who are not to be served.
     """
     nodes, pools = list(nodes), list(pools)
+    for prefix in held:
+        for pool in pools:
+            pool.occupy(prefix)
     errors: dict[str, str] = {}
     holders: dict[Prefix, str] = {}
     for node in nodes:

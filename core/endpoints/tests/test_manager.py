@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,12 @@ class Kernel:
 
     def remove(self, name: str) -> bool:
         return self.links.pop(name, None) is not None
+
+    def remove_all(self, names: Sequence[str]) -> None:
+        if self.fail == "remove":
+            raise NetlinkError("no", errno=1)
+        for name in names:
+            self.links.pop(name, None)
 
     def find(self, endpoint: Any) -> Any:
         if isinstance(endpoint, EndpointRequest):
@@ -357,6 +363,56 @@ def test_gc_removes_what_the_runtime_has_forgotten(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_del_answers_before_the_link_is_gone(tmp_path: Path) -> None:
+    """Cut off and forgotten at once; address, id and attachment are free when the link is gone."""
+
+    async def work(bench: Bench) -> None:
+        first = await bench.manager.add(request())
+        bench.kernel.fail = "remove"
+        assert await bench.manager.remove("c1:eth0")
+        realizer = bench.realizer
+        assert not (len(realizer.addresses) or len(realizer.interfaces))
+        assert len(realizer.attachments) == 2, "programs drop what the link still brings"
+        assert not bench.kernel.files.load()
+        assert bench.manager.by_pod("shop", "web") is None
+        await asyncio.sleep(0.05)
+        other = await bench.manager.add(request("db", "c2"))
+        assert other.ipv4 != first.ipv4
+        assert other.id != first.id
+        again = asyncio.ensure_future(bench.manager.add(request()))
+        await asyncio.sleep(0.05)
+        assert not again.done()
+        bench.kernel.fail = ""
+        assert (await again).attachment_id == "c1:eth0"
+        assert bench.kernel.told.index("removed shop/web") < bench.kernel.told.index(
+            "changed shop/web", 1
+        )
+
+    run(tmp_path, work)
+
+
+def test_add_waits_for_what_is_on_its_way_out(tmp_path: Path) -> None:
+    """A full pool is no error while an address is about to be free."""
+
+    async def work(bench: Bench) -> None:
+        await bench.manager.add(request())
+        allocate = bench.kernel.allocate
+
+        def one_address(asked: AddressRequest) -> AddressPair:
+            if bench.kernel.addresses:
+                raise ExhaustedError("full")
+            return allocate(asked)
+
+        bench.kernel.allocate = one_address  # type: ignore[method-assign]
+        with pytest.raises(ExhaustedError):
+            await bench.manager.add(request("db", "c2"))
+        await bench.manager.remove("c1:eth0")
+        assert bench.kernel.addresses
+        await bench.manager.add(request("db", "c2"))
+
+    run(tmp_path, work)
+
+
 def test_not_before_ready(tmp_path: Path) -> None:
     """Requests to a starting agent are to be tried again."""
 
@@ -380,6 +436,7 @@ def test_given_address_must_be_free(tmp_path: Path) -> None:
             )
         assert len(bench.manager.table) == 1
         await bench.manager.remove("c1:eth0")
+        await bench.manager.drain()
         assert bench.nothing_left()
 
     run(tmp_path, work)
@@ -410,7 +467,7 @@ def test_label_that_changes_during_an_add_is_taken_over(tmp_path: Path) -> None:
             leave.wait(5)
             return hold(asked, settings)
 
-        bench.kernel.make = make  # type: ignore[method-assign]
+        bench.kernel.make = make  # type: ignore[method-assign,assignment]
         adding = asyncio.ensure_future(bench.manager.add(request()))
         await asyncio.to_thread(entered.wait, 5)
         pods.upsert(Pod("shop", "web", "u", "n1", labels=(("app", "quarantine"),)))

@@ -207,3 +207,68 @@ def test_operator_writes_blocks_and_errors(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(work())
+
+
+WIDE: Any = {
+    "enable-ipv4": True,
+    "enable-ipv6": False,
+    "cluster-pool-ipv4-cidr": [IPv4Network("10.0.0.0/16")],
+    "cluster-pool-ipv4-mask-size": 24,
+}
+
+
+def stored_node(name: str, address: str = "172.18.0.9", *cidrs: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumNode",
+        "metadata": {"name": name},
+        "spec": {
+            "addresses": [{"type": "InternalIP", "ip": address}],
+            "ipam": {"podCIDRs": list(cidrs)},
+        },
+    }
+
+
+async def given(store: FolderStore, name: str) -> list[str]:
+    found: list[str] = (await store.get(ObjectKey("CiliumNode", "", name))).spec["ipam"]["podCIDRs"]
+    return found
+
+
+def test_rows_that_lag_behind_give_nothing_away_twice(tmp_path: Path) -> None:
+    """What was just written counts, although the table does not show it yet."""
+
+    async def work() -> None:
+        store = FolderStore(tmp_path)
+        blocks = NodeBlocks(WIDE, store, Table("nodes_seen", Node, key=lambda r: r.name))
+        await store.create(stored_node("n0", "172.18.0.9", "10.0.0.0/24"))
+        await store.create(stored_node("n1"))
+        first = Node("n0", pod_cidrs=(IPv4Network("10.0.0.0/24"),))
+        assert await blocks.serve([first, Node("n1")])
+        assert await given(store, "n1") == ["10.0.1.0/24"]
+        await store.delete(ObjectKey("CiliumNode", "", "n0"))
+        await store.create(stored_node("n2"))
+        assert await blocks.serve([Node("n1"), Node("n2")])
+        assert await given(store, "n1") == ["10.0.1.0/24"]
+        assert await given(store, "n2") == ["10.0.0.0/24"]
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_block_of_a_node_that_is_refused_stays_its_own(tmp_path: Path) -> None:
+    """A bad address, a bad CIDR beside a good one, or a broken file: pods live in the block."""
+
+    async def work() -> None:
+        store = FolderStore(tmp_path)
+        blocks = NodeBlocks(WIDE, store, Table("nodes_seen", Node, key=lambda r: r.name))
+        await store.create(stored_node("a", "bad", "10.0.0.0/24"))
+        await store.create(stored_node("b", "172.18.0.9", "10.0.1.7/24", "nonsense"))
+        await store.create(stored_node("d"))
+        broken = Node("c", pod_cidrs=(IPv4Network("10.0.2.0/24"),))
+        (tmp_path / "CiliumNode" / "c.yaml").write_text("{")
+        assert await blocks.serve([Node("d"), broken])
+        assert await given(store, "d") == ["10.0.3.0/24"]
+        assert await given(store, "a") == ["10.0.0.0/24"]
+        await store.close()
+
+    asyncio.run(work())
