@@ -26,6 +26,7 @@ def register(options: OptionRegistry) -> None:
     _identity_of_the_node(options)
     _paths(options)
     _network(options)
+    _attachment(options)
     _identities(options)
     packet_path_options.register(options)
     _process(options)
@@ -75,14 +76,6 @@ def _identity_of_the_node(options: OptionRegistry) -> None:
 def _paths(options: OptionRegistry) -> None:
     add = options.add
     add("bpf-root", "string", "/sys/fs/bpf", "Mount of the bpf file system", helm="bpf.root")
-    add(
-        "cgroup-root",
-        "string",
-        "",
-        "Root of cgroup v2; found through /proc/self/mounts when not given",
-        component="agent",
-        helm="cgroup.hostRoot",
-    )
     add(
         "state-dir",
         "string",
@@ -160,6 +153,10 @@ def _network(options: OptionRegistry) -> None:
         helm="MTU",
     )
     add("route-metric", "int", 0, "Metric of routes to pods of other nodes", min=0, max=2**32 - 1)
+
+
+def _attachment(options: OptionRegistry) -> None:
+    add = options.add
     add(
         "enable-tcx",
         "bool",

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -48,7 +47,6 @@ from axoneme.core.ipcache.generation import IpcacheGeneration, PolicyGeneration,
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.ipcache.remote import cluster_endpoint_table
 from axoneme.core.metrics import MetricRegistry
-from axoneme.core.model.endpoint import AddressPair
 from axoneme.core.model.network import NetworkState
 from axoneme.core.netlink.api import Netlink
 from axoneme.core.netlink.reconciler import NetworkReconciler
@@ -90,7 +88,6 @@ class Agent:
         self.ipv4, self.ipv6 = config.flag("enable-ipv4"), config.flag("enable-ipv6")
         if not (self.ipv4 or self.ipv6):
             raise ConfigError("keys enable-ipv4 and enable-ipv6 are both false: nothing to do")
-        self.started_at = time.time()
         self.synced, self.maps_ready, self.ready = (asyncio.Event() for _ in range(3))
         self.tables = TableRegistry()
         self.services = Services()
@@ -244,10 +241,6 @@ class Agent:
     def report(self, status: StatusReport) -> None:
         """Add what the agent itself knows to a status report."""
         health.report(status, self)
-
-    def local_addresses(self) -> AddressPair:
-        """The node's addresses on the underlay."""
-        return self.node.addresses
 
     def _describe_network(self) -> NetworkState:
         state = NetworkState()
