@@ -158,6 +158,8 @@ static __always_inline int axo_addr_is4(const struct axo_addr *a)
 static __always_inline int axo_addr_is_linklocal6(const struct axo_addr *a)
 {
 	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
+}
+
 /*
  * No machine's address, so nobody's sender: 0/8, 127/8, 224/4 and up; ::, ::1, ff00::/8.
  */
@@ -172,8 +174,6 @@ static __always_inline int axo_addr_is_martian(const struct axo_addr *a)
 	if (!(a->w[0] | a->w[1] | a->w[2]))
 		return !(a->w[3] & ~bpf_htonl(1));
 	return (a->w[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
-}
-
 }
 
 #endif
