@@ -98,10 +98,14 @@ class ApiServer:
         """Stop listening, end every connection, remove the socket."""
         if self._server is None:
             return
-        self._server.close()
-        self._server = None
-        for _ in range(20):  # turns of the loop until what was just accepted has its task
+        server, self._server = self._server, None
+        # Accept no more, but close only when what was just accepted has its task: a server that is
+        # closed between the two leaves the connection to nobody.
+        for listener in server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(20):
             await asyncio.sleep(0)
+        server.close()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
