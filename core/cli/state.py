@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +11,10 @@ from axoneme.core.cli.options import AgentHandle, agent_options, output_option
 
 if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
+
+
+COLUMN: Final = 10
+"""Width that a column should have at least, with the gap after it."""
 
 
 @click.command("state")
@@ -45,6 +49,13 @@ def _table(rows: list[Any], output: Output) -> None:
         return
     if not isinstance(rows[0], dict):
         output.table(["Row"], [(_text(row),) for row in rows])
+        return
+    if len(rows[0]) * COLUMN > output.width:
+        # Columns of a few letters each are no table: one paragraph a row.
+        for number, row in enumerate(rows):
+            if number:
+                output.line()
+            output.pairs((name, _text(value)) for name, value in row.items())
         return
     output.table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows])
 
