@@ -52,6 +52,7 @@ class Subscription:
     def close(self) -> None:
         """Stop listening."""
         self._fanout.subscriptions.discard(self)
+        self._fanout.note()
 
     def __enter__(self) -> Subscription:
         return self
@@ -65,12 +66,20 @@ class Fanout:
 
     def __init__(self) -> None:
         self.subscriptions: set[Subscription] = set()
+        self.changed: Callable[[], object] | None = None
+        """Called after a reader has come or gone."""
 
     def subscribe(self, wanted: Predicate | None = None, limit: int = QUEUE) -> Subscription:
         """Start to listen; ``wanted`` keeps what is not asked for out of the queue."""
         subscription = Subscription(self, wanted, limit)
         self.subscriptions.add(subscription)
+        self.note()
         return subscription
+
+    def note(self) -> None:
+        """Tell whoever wants to know that readers have changed."""
+        if self.changed is not None:
+            self.changed()
 
     def publish(self, events: Sequence[Event]) -> None:
         """Hand a batch to everybody; never waits."""

@@ -1,9 +1,12 @@
 """Reads the ring on the loop: in batches, without polling an idle ring, never for long.
 
-The packet path wakes us for the first record after a pause of about a millisecond and not for
-those after it (``bpf/include/axo/events.h``). So a wake-up is followed by looks at fixed
-intervals until one finds nothing; only then are wake-ups listened for again. Under load that
-is a hundred looks a second, whatever the number of events.
+The packet path wakes us for the first record after a pause and not for those that follow another
+within 8 ms (``AXO_EVENT_WAKE_NS`` in ``bpf/include/axo/events.h``). So a wake-up is followed by
+looks at a fixed, longer interval until one finds nothing; only then are wake-ups listened for
+again. Under load that is a hundred looks a second, whatever the number of events.
+
+While nobody listens the packet path is told so (``EVENTS_OFF`` of ``axo_runtime``) and tells
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from axoneme.core.events.registry import EventRegistry
 log = logging.getLogger(__name__)
 
 INTERVAL: Final = 0.01
-"""Seconds between looks while events come."""
+"""Seconds between looks while events come; more than ``AXO_EVENT_WAKE_NS``."""
 BATCH: Final = 1024
 """Records in one go, some 5 ms of the loop's time; the rest waits its turn."""
 

@@ -7,7 +7,8 @@ Order of use: make it; let plugins fill :attr:`registry`; :meth:`open` when the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from axoneme.core.datapath.ring import RingReader
@@ -33,6 +34,9 @@ V = TypeVar("V")
 
 RING: Final = "axo_events"
 LOSS: Final = "axo_event_loss"
+RUNTIME: Final = "axo_runtime"
+SWITCH: Final = "EVENTS_OFF"
+"""Slot of ``axo_runtime``: 1 while nobody listens, so that packets pay for no event."""
 REPORT_SECONDS: Final = 1.0
 """How soon a listener is told of losses."""
 
@@ -69,6 +73,7 @@ class EventService:
         self.counters: LossCounters | None = None
         self._lost_by_readers = 0
         self._ring: RingReader | None = None
+        self._switch: Callable[[int], object] | None = None
 
     def open(self, datapath: Datapath, handlers: Sequence[Handler] = ()) -> None:
         """Bind to the maps. ``handlers`` see every batch (``axoneme_handle_events``)."""
@@ -87,6 +92,16 @@ class EventService:
         self.counters = LossCounters(datapath.typed(LOSS, int, int))
         self._ring = RingReader(datapath.maps[RING])
         self.reader = EventReader(self._ring, self.registry, self.fanout, handlers)
+        slot = datapath.enums("AXO_RUNTIME").by_name[SWITCH]
+        self._switch = partial(datapath.typed(RUNTIME, int, int).__setitem__, slot)
+        self.fanout.changed = self._turn
+        self._turn()
+
+    def _turn(self) -> None:
+        """Events on or off in the packet path, as long as somebody listens or nobody does."""
+        listeners = self.reader is not None and (self.reader.handlers or self.fanout.subscriptions)
+        if self._switch is not None:
+            self._switch(int(not listeners))
 
     def start(self) -> None:
         """Read, on the running loop."""
@@ -97,9 +112,12 @@ class EventService:
         """Stop reading and let go of the ring."""
         if self.reader is not None:
             self.reader.stop()
+            self.reader = None
+            self._turn()
+        self._switch = None
         if self._ring is not None:
             self._ring.close()
-        self.reader = self._ring = self.counters = None
+        self._ring = self.counters = None
 
     def losses(self) -> dict[str, int]:
         """Events that were not told, by where they were lost."""

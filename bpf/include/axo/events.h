@@ -3,9 +3,11 @@
  * What the packet path tells user space: drops, policy verdicts, traces. One fixed record through
  * one ring buffer, no copy of the packet.
  *
- * Waking the reader costs far more than writing a record, so a record wakes it only when this CPU
- * has not done so for AXO_EVENT_WAKE_NS: the first event after a pause is seen at once, a storm is
- * read in batches. A reader that was woken looks again after a few ms, for the tail of a storm.
+ * Waking the reader costs far more than writing a record (tens of microseconds on a virtual CPU), so
+ * a record wakes it only after a pause of AXO_EVENT_WAKE_NS without one from this CPU. A reader that
+ * finds something looks again after 10 ms (core/events/reader.py) and sleeps only when that look
+ * finds nothing: it is awake when a record follows another by less. The first event after a pause
+ * is seen at once, a storm is read in batches and wakes nobody.
  */
 #ifndef AXO_EVENTS_H
 #define AXO_EVENTS_H
@@ -29,8 +31,8 @@
 #define AXO_AGGREGATION 3
 #endif
 
-#define AXO_EVENT_WAKE_NS      (1ULL << 20) /* 1.05 ms */
-#define AXO_EVENT_RATE_DEFAULT 10000	    /* per second and CPU */
+#define AXO_EVENT_WAKE_NS      8000000ULL /* must be less than the reader's interval */
+#define AXO_EVENT_RATE_DEFAULT 10000	  /* per second and CPU */
 
 /* Types, as Cilium's monitor numbers them; 200..255 are plugins'. */
 #define AXO_EVENT_TYPES              \
@@ -117,7 +119,7 @@ BPF_RINGBUF_OUTPUT(axo_events, 256); /* pages: 1 MiB, 11,900 records */
 BPF_TABLE("percpu_array", u32, u64, axo_event_loss, 2);
 
 struct axo_event_budget {
-	__u64 woken;  /* ns: when this CPU last woke the reader */
+	__u64 told;   /* ns: when this CPU last told something: the reader is awake */
 	__u64 filled; /* ns: when tokens were last added */
 	__u64 tokens; /* in ns: one event costs 1e9 / rate */
 };
@@ -183,9 +185,12 @@ static __always_inline void axo_event_send(struct __sk_buff *skb, const struct a
 {
 	struct axo_event_budget *budget;
 	struct axo_event *event;
-	u64 now = bpf_ktime_get_ns(), flags = BPF_RB_NO_WAKEUP;
+	u64 now, flags = BPF_RB_NO_WAKEUP;
 	u32 zero = 0;
 
+	if (axo_runtime_get(AXO_RT_EVENTS_OFF))
+		return;
+	now = bpf_ktime_get_ns();
 	budget = axoscratch_budget.lookup(&zero);
 	if (!budget || !axo_event_allowed(budget, now))
 		return;
@@ -198,10 +203,9 @@ static __always_inline void axo_event_send(struct __sk_buff *skb, const struct a
 	event->ktime_ns = now;
 	if (ifindex)
 		event->ifindex = ifindex;
-	if (now - budget->woken > AXO_EVENT_WAKE_NS) {
-		budget->woken = now;
+	if (now - budget->told > AXO_EVENT_WAKE_NS)
 		flags = BPF_RB_FORCE_WAKEUP;
-	}
+	budget->told = now;
 	axo_events.ringbuf_submit(event, flags);
 }
 

@@ -47,10 +47,12 @@ struct axo_ipcache_key {
 	struct axo_addr ip; /* network order */
 };
 
+#define AXO_IPCACHE_DIRECT 0x0001 /* flags: an underlay address of node_ip, reached as it is */
+
 struct axo_ipcache {
 	__u32 identity;
-	struct axo_addr node_ip; /* network order: tunnel endpoint or next hop; zero if none */
-	__u32 flags;
+	struct axo_addr node_ip; /* network order: node that it belongs to; zero if none */
+	__u32 flags;		 /* AXO_IPCACHE_* */
 };
 
 struct axo_metric_key {
@@ -86,7 +88,8 @@ struct axo_metric {
 	AXO_RUNTIME(12, NODE_V4, "node address, IPv4")                                        \
 	AXO_RUNTIME(13, NODE_V6_HI, "node address, IPv6, first half")                         \
 	AXO_RUNTIME(14, NODE_V6_LO, "node address, IPv6, second half")                        \
-	AXO_RUNTIME(15, EVENT_RATE, "drop and verdict events per second and CPU, 0 = 10000")
+	AXO_RUNTIME(15, EVENT_RATE, "drop and verdict events per second and CPU, 0 = 10000")  \
+	AXO_RUNTIME(16, EVENTS_OFF, "1 = nobody listens to events, none is told")
 
 enum axo_runtime_slot {
 #define AXO_RUNTIME(num, name, text) AXO_RT_##name = (num),

@@ -45,16 +45,18 @@ def test_burst_arrives_whole(tmp_path: Path) -> None:
         service.open(Datapath(loaded))
         service.start()
         count, texts = 0, set()
+        probe = loaded.programs["probe"].fd
+        testrun.run(probe, bytes(64), repeat=10)  # nobody listens: not even written
         with service.fanout.subscribe() as listener:
             for _ in range(3):
-                await asyncio.to_thread(
-                    testrun.run, loaded.programs["probe"].fd, bytes(64), repeat=500
-                )
+                await asyncio.to_thread(testrun.run, probe, bytes(64), repeat=500)
                 await asyncio.sleep(0.05)
             while count < 1500:
                 events = await asyncio.wait_for(listener.next(), 5)
                 count += len(events)
                 texts |= {x.text for x in events}
+        assert service.reader is not None
+        assert service.reader.read == 1500
         losses = service.losses()
         service.stop()
         return count, texts, losses
