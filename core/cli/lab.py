@@ -20,7 +20,7 @@ OUTPUT = click.option(
     "-o",
     "--output",
     "form",
-    type=click.Choice(["table", "json"]),
+    type=click.Choice(["table", "json", "yaml"]),
     default="table",
     help="Form of the output.",
 )
@@ -65,6 +65,17 @@ def _output(quiet: bool = False) -> Output:
     from axoneme.core.lab.output import Output
 
     return Output(quiet=quiet)
+
+
+def _data(data: Any, form: str, indent: int | None = 1) -> bool:
+    """Print it for programs; ``False`` when people want to read it."""
+    if form == "json":
+        click.echo(json.dumps(data, indent=indent))
+    elif form == "yaml":
+        import yaml
+
+        click.echo(yaml.safe_dump(data, sort_keys=False), nl=False)
+    return form != "table"
 
 
 def _lab() -> Lab:
@@ -200,9 +211,7 @@ def pods(form: str, namespace: str) -> None:
 
     running = _lab()
     rows = report.pod_rows(running, _store(running), namespace)
-    if form == "json":
-        click.echo(json.dumps(rows, indent=1))
-    else:
+    if not _data(rows, form):
         _output().print(report.pod_table(rows))
 
 
@@ -285,9 +294,7 @@ def probe(
         port=port,
     )
     result = probes.run(running, [order])[0]
-    if form == "json":
-        click.echo(json.dumps(result.as_dict()))
-    else:
+    if not _data(result.as_dict(), form, indent=None):
         _output().print(report.probe_line(order, result))
 
 
@@ -311,12 +318,10 @@ def matrix(namespace: str, port: int, proto: str | None, verbose: bool, form: st
     running = _lab()
     pods = matrices.places(running, namespace)
     orders = matrices.orders(pods, port=port, proto=proto or "")
-    output = _output(quiet=form == "json")
+    output = _output(quiet=form != "table")
     with output.step(f"{len(orders)} probes among {len(pods)} pods"):
         cells = matrices.run(running, orders)
-    if form == "json":
-        click.echo(json.dumps([c.as_dict() for c in cells], indent=1))
-    else:
+    if not _data([c.as_dict() for c in cells], form):
         report.print_matrix(pods, cells, output, everything=verbose)
 
 
