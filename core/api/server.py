@@ -234,12 +234,15 @@ def _parse(line: bytes) -> tuple[str, dict[str, Any]]:
 
 
 def _unknown(name: str, router: ApiRouter) -> ApiError:
-    noun = name.partition(".")[0] + "."
-    near = nearest(name[:80], [known for known in router.names() if known.startswith(noun)])
+    noun, _, verb = name[:80].partition(".")
+    verbs = [known.partition(".")[2] for known in router.names() if known.startswith(f"{noun}.")]
+    near = nearest(verb, verbs)
     return ApiError(
         f"no method {clean(name[:80])!r}",
         code="unknown-method",
-        hint=f"did you mean {near}?" if near else "is its plugin on? see axoneme plugin list",
+        hint=f"did you mean {noun}.{near}?"
+        if near
+        else "is its plugin on? see axoneme plugin list",
     )
 
 
