@@ -232,7 +232,7 @@ class Startup:
         await agent.identities.close()
         with contextlib.suppress(Exception):
             agent.events.stop()
-        agent.endpoints.close()
+        await agent.endpoints.stop()
         agent.network.close()
         await agent.store.close()
         agent.datapath.close()

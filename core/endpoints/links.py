@@ -131,6 +131,10 @@ class EndpointLinks:
         """Remove the pair by its host's end; false if there was none. About 20 ms."""
         return self._netlink.delete_link(name)
 
+    def remove_all(self, names: Sequence[str]) -> None:
+        """Remove many pairs, some of which may be gone; 20 ms for all together."""
+        self._netlink.delete_links(names)
+
     def find(self, endpoint: Endpoint) -> int:
         """Index of the host's end if it is there and ours, else 0."""
         link = self._netlink.link(endpoint.ifname)
@@ -155,16 +159,18 @@ class EndpointLinks:
 
     def sweep(self, keep: Iterable[str]) -> list[str]:
         """Remove endpoint links of ours that no endpoint owns: what a killed ADD left."""
-        wanted, removed = set(keep), []
-        for link in self._netlink.links():
-            if link.alias.startswith(ENDPOINT_ALIAS) and link.name not in wanted:
-                try:
-                    self._netlink.delete_link(link.name)
-                except NetlinkError as error:
-                    log.warning("stale link stays", extra={"link": link.name, "error": str(error)})
-                else:
-                    removed.append(link.name)
-        return removed
+        wanted = set(keep)
+        stray = [
+            link.name
+            for link in self._netlink.links()
+            if link.alias.startswith(ENDPOINT_ALIAS) and link.name not in wanted
+        ]
+        try:
+            self._netlink.delete_links(stray)
+        except NetlinkError as error:
+            log.warning("stale links stay", extra={"links": stray, "error": str(error)})
+            return []
+        return stray
 
     def _remove_stale(self, name: str, request: EndpointRequest) -> None:
         """What an unfinished ADD of the same attachment left, on either side."""

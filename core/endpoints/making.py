@@ -71,6 +71,8 @@ class EndpointMaker:
         undo: AsyncExitStack,
     ) -> Endpoint:
         """The link, the maps, the programs; and only then the pod's end."""
+        written: list[Endpoint] = []  # what is undone after the link: programs go last
+        undo.callback(lambda: [self._parts.forget(x) for x in written])
         undo.push_async_callback(self._parts.blocking, self._parts.links.remove, endpoint.ifname)
         made: MadeLink = await self._parts.blocking(self._parts.links.make, request, settings)
         endpoint = evolve(
@@ -81,7 +83,7 @@ class EndpointMaker:
             mtu=settings.mtu,
             state=EndpointState.REGENERATING,
         )
-        undo.callback(self._parts.forget, endpoint)
+        written.append(endpoint)
         self._parts.table.upsert(endpoint)
         self._parts.realizer.write(endpoint)
         revision = await self._parts.realizer.settle(endpoint)

@@ -14,17 +14,16 @@ from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from attrs import evolve
-
 from axoneme.core.endpoints.links import host_name
 from axoneme.core.endpoints.making import EndpointMaker
-from axoneme.core.endpoints.parts import EndpointParts, holder_of
+from axoneme.core.endpoints.parts import EndpointParts
 from axoneme.core.endpoints.refresh import EndpointUpdater
+from axoneme.core.endpoints.removing import EndpointRemover
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.endpoints.restore import EndpointRestorer
-from axoneme.core.errors import ConflictError, NotReadyError
+from axoneme.core.errors import ConflictError, ExhaustedError, NotReadyError
 from axoneme.core.locks import KeyedLocks
-from axoneme.core.model.endpoint import AddressPair, Endpoint, EndpointState
+from axoneme.core.model.endpoint import Endpoint, EndpointState
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +44,18 @@ class EndpointManager:
         self._parts = parts
         self._locks = KeyedLocks()
         self._maker = EndpointMaker(parts)
+        self._remover = EndpointRemover(parts)
         self._restorer = EndpointRestorer(parts)
         self._updater = EndpointUpdater(parts, self._locks)
         self.restore = self._restorer.restore
         self.finish_restore = self._restorer.finish
         self.refresh = self._updater.refresh
+        self.drain = self._remover.drain
+
+    async def stop(self) -> None:
+        """Finish removals, for a moment, and end the threads."""
+        await self._remover.stop()
+        self.close()
 
     def close(self) -> None:
         """End the threads."""
@@ -80,6 +86,7 @@ class EndpointManager:
             self._locks.hold(("pod", request.owner)),
             self._locks.hold(request.attachment_id),
         ):
+            await self._remover.wait(request.attachment_id)
             present = self.by_attachment(request.attachment_id)
             if present is not None:
                 return await self._repeat(present, request)
@@ -100,14 +107,18 @@ class EndpointManager:
         return endpoint
 
     async def remove(self, attachment_id: str) -> bool:
-        """Remove an endpoint. Idempotent: false when there was none."""
+        """Remove an endpoint. Idempotent: false when there was none.
+
+        Returns when it is cut off: no packet from it or to it passes any more.
+        """
         async with self._locks.hold(attachment_id):
             endpoint = self.by_attachment(attachment_id)
             if endpoint is None:
+                await self._remover.wait(attachment_id)
                 return await self._parts.blocking(
                     self._parts.links.remove, host_name(attachment_id)
                 )
-            await self._destroy(endpoint)
+            await self._remover.remove(endpoint)
             return True
 
     async def check(self, attachment_id: str) -> str:
@@ -158,6 +169,14 @@ class EndpointManager:
     # Before an ADD
 
     async def _make(self, request: EndpointRequest) -> Endpoint:
+        try:
+            return await self._try_to_make(request)
+        except ExhaustedError:
+            if not await self._remover.drain():  # what is on its way out still holds addresses
+                raise
+            return await self._try_to_make(request)
+
+    async def _try_to_make(self, request: EndpointRequest) -> Endpoint:
         async with AsyncExitStack() as undo:
             endpoint = await self._maker.create(request, undo)
             undo.pop_all()
@@ -191,26 +210,10 @@ class EndpointManager:
             )
         problem = await self._parts.blocking(self._parts.links.check, present)
         if problem or present.state != EndpointState.READY:
-            await self._destroy(present)
+            await self._remover.remove(present)
+            await self._remover.wait(present.attachment_id)
             return await self._make(request)
         return present
-
-    # Removing
-
-    async def _destroy(self, endpoint: Endpoint) -> None:
-        """The interface goes first: what belongs to it is let go only when no packet can come."""
-        endpoint = self._parts.note(endpoint.id, state=EndpointState.DISCONNECTING)
-        await self._parts.blocking(self._parts.links.remove, endpoint.ifname)
-        await self._parts.blocking(self._parts.files.delete, endpoint.id)
-        self._parts.forget(endpoint)
-        pair = AddressPair(endpoint.ipv4, endpoint.ipv6)
-        if endpoint.id not in self._parts.given:
-            self._parts.hooks.release(pair, holder_of(endpoint))
-        self._parts.given.discard(endpoint.id)
-        self._parts.identities.release(endpoint.identity)
-        self._parts.ids.release(endpoint.id)
-        log.info("endpoint removed", extra={"endpoint": endpoint.id, "pod": endpoint.name})
-        self._parts.hooks.removed(evolve(endpoint, state=EndpointState.DISCONNECTED))
 
     # Helpers
 

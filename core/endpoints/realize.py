@@ -58,8 +58,29 @@ class Realizer:
                 Attachment(endpoint.ifindex, endpoint.ifname, hook, program, classic=True)
             )
 
+    async def cut(self, endpoint: Endpoint) -> bool:
+        """Take an endpoint out of the maps, so that programs drop what it sends or gets.
+
+        True once that is in force; its programs stay attached, for they do the dropping.
+        """
+        self._erase_maps(endpoint)
+        try:
+            async with asyncio.timeout(self.timeout):
+                failures = await self._applied()
+        except TimeoutError:
+            return False
+        ours = self._keys(endpoint)
+        return not any(key in ours for errors in failures for key in errors)
+
     def erase(self, endpoint: Endpoint) -> None:
         """Take all rows of an endpoint away."""
+        self._erase_maps(endpoint)
+        if endpoint.ifindex and self.interfaces.get(endpoint.ifindex) is None:
+            for attached in self.attachments.rows():
+                if attached.ifindex == endpoint.ifindex:
+                    self.attachments.delete(attached.key)
+
+    def _erase_maps(self, endpoint: Endpoint) -> None:
         for row in address_rows(endpoint):
             present = self.addresses.get(row.address)
             if present is not None and present.id == endpoint.id:
@@ -68,9 +89,6 @@ class Realizer:
         present_interface = self.interfaces.get(endpoint.ifindex)
         if present_interface is not None and present_interface.id == endpoint.id:
             self.interfaces.delete(endpoint.ifindex)
-            for attached in self.attachments.rows():
-                if attached.ifindex == endpoint.ifindex:
-                    self.attachments.delete(attached.key)
 
     async def settle(self, endpoint: Endpoint) -> int:
         """Wait until the rows and the identity's policy are in force; the policy's revision."""
@@ -94,11 +112,16 @@ class Realizer:
         return list(await asyncio.gather(*(r.sync() for r in self.reconcilers)))
 
     def _raise_for(self, endpoint: Endpoint, failures: list[Any]) -> None:
-        ours: set[Hashable] = {endpoint.ifindex}
-        for row in address_rows(endpoint):
-            ours |= {row.address, host_prefix(row.address)}
-        ours |= {(endpoint.ifindex, FROM_POD[0]), (endpoint.ifindex, TO_POD[0])}
+        ours = self._keys(endpoint)
         for errors in failures:
             for key, message in errors.items():
                 if key in ours:
                     raise DatapathError(f"endpoint {endpoint.name}: {message}")
+
+    @staticmethod
+    def _keys(endpoint: Endpoint) -> set[Hashable]:
+        """Keys of an endpoint's rows in all tables."""
+        ours: set[Hashable] = {endpoint.ifindex}
+        for row in address_rows(endpoint):
+            ours |= {row.address, host_prefix(row.address)}
+        return ours | {(endpoint.ifindex, FROM_POD[0]), (endpoint.ifindex, TO_POD[0])}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from axoneme.core.errors import NetlinkError
 from axoneme.core.netlink import wire
@@ -32,6 +32,7 @@ IFLA_LINK: Final = 5
 IFLA_MASTER: Final = 10
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
+IFLA_GROUP: Final = 27
 IFLA_NET_NS_FD: Final = 28
 IFLA_EXT_MASK: Final = 29
 IFLA_GSO_MAX_SIZE: Final = 41
@@ -263,6 +264,18 @@ def delete(link: str | int) -> Message:
     if isinstance(link, str):
         body += wire.text(IFLA_IFNAME, _checked(link))
     return Message(RTM_DELLINK, 0, body, f"link {link}")
+
+
+def set_group(link: str | int, group: int) -> Message:
+    """Put a link into a group."""
+    message = change(link)
+    return evolve(message, body=message.body + wire.u32(IFLA_GROUP, group))
+
+
+def delete_group(group: int) -> Message:
+    """Remove every link of a group; the kernel waits once for all of them."""
+    body = IFINFO.pack(0, 0, 0, 0, 0) + wire.u32(IFLA_GROUP, group)
+    return Message(RTM_DELLINK, 0, body, f"links of group {group:#x}")
 
 
 def get(netlink: NetlinkSocket, link: str | int) -> LinkInfo:

@@ -347,3 +347,15 @@ def test_reconciler_repairs_what_others_break(spaces: tuple[str, str], netlink: 
         return netlink.routes()
 
     assert len(asyncio.run(scenario())) == 3
+
+
+def test_many_links_go_at_once(spaces: tuple[str, str], netlink: Netlink) -> None:
+    """Twenty pairs cost little more than one; what is gone already, or not named, is fine."""
+    names = [f"axot{n}" for n in range(20)]
+    for name in [*names, "axotstay"]:
+        netlink.create_veth(name, f"{name}p")
+    netlink.delete_link("axot7")
+    netlink.delete_links(names)
+    netlink.delete_links(["axot7", "axot8"])
+    netlink.delete_links([])
+    assert {x.name for x in netlink.links()} == {"lo", "axotstay", "axotstayp"}

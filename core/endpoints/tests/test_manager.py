@@ -403,7 +403,7 @@ def test_add_waits_for_what_is_on_its_way_out(tmp_path: Path) -> None:
                 raise ExhaustedError("full")
             return allocate(asked)
 
-        bench.kernel.allocate = one_address  # type: ignore[method-assign]
+        bench.kernel.allocate = one_address  # type: ignore[method-assign,assignment]
         with pytest.raises(ExhaustedError):
             await bench.manager.add(request("db", "c2"))
         await bench.manager.remove("c1:eth0")
