@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from axoneme.core.errors import AxonemeError
-from axoneme.core.lab import agents, matrix, probe, processes
+from axoneme.core.lab import agents, matrix, probe, processes, settings
 from axoneme.core.lab.matrix import Cell
 from axoneme.core.lab.model import Lab
 from axoneme.core.lab.output import Output, clean
@@ -68,12 +68,19 @@ def print_problems(lab: Lab, names: Iterable[str], output: Output) -> None:
                 break  # it has just been ready; whoever asks next hears that it is gone
             if not status.problems or time.monotonic() > deadline:
                 texts = [f"{c.name}: {c.message}" for c in status.problems]
-                for text in (*status.details.get("Configuration", ()), *texts):
+                odd = [t for t in status.details.get("Configuration", ()) if not _ours(lab, t)]
+                for text in (*odd, *texts):
                     found.setdefault(_PLACE.sub("", text), []).append(name)
                 break
             time.sleep(0.05)
     for text, nodes in found.items():
         output.warning(f"{', '.join(nodes)}: {text}")
+
+
+def _ours(lab: Lab, warning: str) -> bool:
+    """Whether it is about a key that the lab has set: its plugin is left out, nobody mistyped."""
+    keys = settings.cluster_config(lab.config).keys() - lab.config.keys()
+    return any(f" key {key} " in warning for key in keys)
 
 
 def pod_rows(lab: Lab, store: SyncStore, namespace: str = "") -> list[dict[str, Any]]:
