@@ -136,7 +136,6 @@ class Agent:
             self.ipcache,
             nodes,
             cluster_endpoint_table(tables),
-            dual_stack=self.dual_stack,
             underlay=underlay,
         )
         self.policy_generation = PolicyGeneration(self._slots, lambda: self._slot("POLICY_GEN"))

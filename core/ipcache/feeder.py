@@ -1,15 +1,16 @@
 """Fills the ipcache from the cluster's nodes and endpoints.
 
 An endpoint of another node counts only while its node is known and not left out for a clash:
-nobody else vouches for where its address is. Endpoints of this node are known at first hand and
-their objects are skipped. Of several objects with one address the newest counts.
+nobody else vouches for where its address is. Of a node with pod CIDRs only addresses inside them
+count. Endpoints of this node are known at first hand and their objects are skipped. Of several
+objects with one address the one created last counts. A pod that no object tells of yet is
+``unmanaged``: in the cluster, so never the world, and nobody's pod.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-from axoneme.core.identities.reserved import world_identity
 from axoneme.core.ipcache.ipcache import Ipcache, Prefix, host_prefix
 from axoneme.core.ipcache.remote import ClusterEndpoint
 from axoneme.core.model.identity import Reserved
@@ -31,12 +32,10 @@ class IpcacheFeeder:
         nodes: Table[str, Node],
         endpoints: Table[Name, ClusterEndpoint],
         *,
-        dual_stack: bool,
         underlay: int = 4,
     ) -> None:
         self._ipcache = ipcache
         self._endpoints = endpoints
-        self._dual_stack = dual_stack
         self._underlay = underlay
         self._node_of: dict[Address, Node] = {}
         self._addresses: dict[str, set[Address]] = {}
@@ -66,8 +65,8 @@ class IpcacheFeeder:
         entries = self._entries(node) if node is not None else {}
         for prefix, source in self._claims.pop(name, set()) - entries.keys():
             self._ipcache.delete(prefix, source)
-        for (prefix, source), (identity, via) in entries.items():
-            self._ipcache.upsert(prefix, identity, via, source)
+        for (prefix, source), (identity, via, direct) in entries.items():
+            self._ipcache.upsert(prefix, identity, via, source, direct=direct)
         if entries:
             self._claims[name] = set(entries)
         touched = self._addresses.pop(name, set())
@@ -78,19 +77,19 @@ class IpcacheFeeder:
             self._node_of.update(dict.fromkeys(node.addresses, node))
         return touched | self._addresses.get(name, set())
 
-    def _entries(self, node: Node) -> dict[Claim, tuple[int, Address | None]]:
-        """What a node claims, with identity and underlay address."""
+    def _entries(self, node: Node) -> dict[Claim, tuple[int, Address | None, bool]]:
+        """What a node claims, with identity, underlay address, and whether it is one itself."""
         source = "host" if node.local else "node"
         identity = int(Reserved.HOST if node.local else Reserved.REMOTE_NODE)
         via = None if node.local else self.tunnel_address(node)
-        found: dict[Claim, tuple[int, Address | None]] = {}
+        found: dict[Claim, tuple[int, Address | None, bool]] = {}
         for address in node.addresses:
             router = address in (node.router_ipv4, node.router_ipv6)
             # Underlay addresses are reached as they are, the others through the tunnel.
-            found[host_prefix(address), source] = (identity, via if router else None)
+            direct = via is not None and not router
+            found[host_prefix(address), source] = (identity, via, direct)
         for prefix in () if node.local else node.pod_cidrs:
-            world = world_identity(prefix.version, dual_stack=self._dual_stack)
-            found[prefix, "pod-cidr"] = (int(world), via)
+            found[prefix, "pod-cidr"] = (int(Reserved.UNMANAGED), via, False)
         return found
 
     # Endpoints
@@ -115,10 +114,22 @@ class IpcacheFeeder:
     def _resolve(self, address: Address) -> None:
         """Decide anew who has an address."""
         prefix = host_prefix(address)
-        for endpoint in reversed(self._endpoints.find("address", address)):
+        claimants = self._endpoints.find("address", address)
+        for endpoint in sorted(claimants, key=_age, reverse=True):
             node = self._node_of.get(endpoint.node) if endpoint.node is not None else None
-            if node is not None and not node.local:
+            if node is not None and not node.local and _may_hold(node, address):
                 via = self.tunnel_address(node)
                 self._ipcache.upsert(prefix, endpoint.identity, via, "endpoint")
                 return
         self._ipcache.delete(prefix, "endpoint")
+
+
+def _age(endpoint: ClusterEndpoint) -> tuple[str, str, Name]:
+    """The same order on every node and after every restart."""
+    return endpoint.created, endpoint.uid, (endpoint.namespace, endpoint.name)
+
+
+def _may_hold(node: Node, address: Address) -> bool:
+    """Whether an address may be of a pod of ``node``; without pod CIDRs nobody can say."""
+    cidrs = [c for c in node.pod_cidrs if c.version == address.version]
+    return not cidrs or any(address in c for c in cidrs)

@@ -2,13 +2,17 @@
 
 Several sources may speak of one prefix: a pod's address may also be named by a CIDR rule, a
 forged object may claim a node's address. The source with the highest priority wins, the others
-wait behind it. Lives on the loop's thread; the reconciler programs the table.
+wait behind it. What a policy says of a prefix inside a node's pod CIDR leaves the way to its pods
+as it is: such an entry takes over the node. Lives on the loop's thread; the reconciler programs
+the table.
 """
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
+
+from attrs import evolve
 
 from axoneme.core.errors import AxonemeError
 from axoneme.core.identities.reserved import world_identity
@@ -54,6 +58,10 @@ class Ipcache:
         self.table = table
         self._priorities = dict(PRIORITIES)
         self._claims: dict[Prefix, tuple[IpcacheEntry, ...]] = {}
+        self._ways: set[Prefix] = set()
+        """Prefixes of more than one address that lie behind a node."""
+        self._without: set[Prefix] = set()
+        """Prefixes whose winner knows no node and takes it from who does."""
 
     def add_source(self, source: str, priority: int) -> None:
         """Declare a source of a plugin; the same again is fine, another priority is an error."""
@@ -61,26 +69,71 @@ class Ipcache:
             raise AxonemeError(f"ipcache source {source} has another priority already")
 
     def upsert(
-        self, prefix: Prefix, identity: int, node_ip: Address | None = None, source: str = "cidr"
+        self,
+        prefix: Prefix,
+        identity: int,
+        node_ip: Address | None = None,
+        source: str = "cidr",
+        *,
+        direct: bool = False,
     ) -> None:
         """Say what ``source`` knows of ``prefix``; replaces what it said before."""
         if source not in self._priorities:
             raise AxonemeError(f"unknown ipcache source {source!r}")
-        claim = IpcacheEntry(prefix, identity, node_ip, source)
+        claim = IpcacheEntry(prefix, identity, node_ip, source, direct)
         others = [c for c in self._claims.get(prefix, ()) if c.source != source]
         claims = sorted((*others, claim), key=lambda c: -self._priorities[c.source])
         self._claims[prefix] = tuple(claims)
-        self.table.upsert(claims[0])
+        self._settle(prefix)
 
     def delete(self, prefix: Prefix, source: str) -> None:
         """Forget what ``source`` said; the next in priority takes over. Idempotent."""
         claims = tuple(c for c in self._claims.get(prefix, ()) if c.source != source)
         if claims:
             self._claims[prefix] = claims
-            self.table.upsert(claims[0])
         else:
             self._claims.pop(prefix, None)
+        self._settle(prefix)
+
+    def _settle(self, prefix: Prefix) -> None:
+        """Write the winner of a prefix, and of those below that take the node from it."""
+        claims = self._claims.get(prefix, ())
+        self._write(prefix, claims)
+        had = prefix in self._ways
+        if prefix.prefixlen < prefix.max_prefixlen and any(c.node_ip for c in claims):
+            self._ways.add(prefix)
+        else:
+            self._ways.discard(prefix)
+        if had or prefix in self._ways:
+            shift, bits = prefix.max_prefixlen - prefix.prefixlen, int(prefix.network_address)
+            for below in [b for b in self._without if b.prefixlen > prefix.prefixlen]:
+                inside = int(below.network_address) >> shift == bits >> shift
+                if inside and below.version == prefix.version:
+                    self._write(below, self._claims[below])
+
+    def _write(self, prefix: Prefix, claims: tuple[IpcacheEntry, ...]) -> None:
+        self._without.discard(prefix)
+        if not claims:
             self.table.delete(prefix)
+            return
+        winner = claims[0]
+        if winner.node_ip is None and 0 < self._priorities[winner.source] < PRIORITIES["endpoint"]:
+            self._without.add(prefix)
+            winner = self._with_node(winner, claims)
+        self.table.upsert(winner)
+
+    def _with_node(self, winner: IpcacheEntry, claims: tuple[IpcacheEntry, ...]) -> IpcacheEntry:
+        """The winner, behind the node of the next claim, or prefix above, that has one."""
+        prefix = winner.prefix
+        for length in range(prefix.prefixlen, -1, -1):
+            for claim in claims:
+                if claim.node_ip is not None:
+                    return evolve(winner, node_ip=claim.node_ip, direct=claim.direct)
+            if not self._ways or length == 0:
+                break
+            above = prefix.supernet(new_prefix=length - 1)
+            claims = self._claims.get(above, ()) if above in self._ways else ()
+        return winner
 
     def lookup(self, address: Address) -> IpcacheEntry | None:
         """The entry with the longest prefix that holds ``address``, as the kernel finds it."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 from attrs import frozen
 
 from axoneme.core.datapath.typed import prefix_bits
 from axoneme.core.model.ipcache import IpcacheEntry
+
+DIRECT: Final = 1
+"""``AXO_IPCACHE_DIRECT``: an underlay address of the node, reached as it is."""
 
 
 @frozen
@@ -30,4 +34,4 @@ class IpcacheValue:
 def encode_entry(row: IpcacheEntry) -> tuple[IpcacheKey, IpcacheValue]:
     """The entry of a prefix."""
     key = IpcacheKey(prefix_bits(row.prefix), row.prefix.network_address)
-    return key, IpcacheValue(row.identity, row.node_ip)
+    return key, IpcacheValue(row.identity, row.node_ip, DIRECT if row.direct else 0)

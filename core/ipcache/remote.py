@@ -30,6 +30,8 @@ class ClusterEndpoint:
     node: IPv4Address | IPv6Address | None = None
     """Underlay address of the endpoint's node, as the object names it."""
     named_ports: tuple[NamedPort, ...] = ()
+    created: str = ""
+    uid: str = ""
 
 
 def cluster_endpoint_table(tables: TableRegistry) -> Table[tuple[str, str], ClusterEndpoint]:
@@ -73,7 +75,15 @@ def decode_cluster_endpoint(obj: ClusterObject) -> ClusterEndpoint | None:
         ipv6,
         _node(where, networking.get("node")),
         _ports(where, status.get("named-ports")),
+        _created(obj),
+        obj.uid,
     )
+
+
+def _created(obj: ClusterObject) -> str:
+    """``metadata.creationTimestamp``, in one form whatever a reader made of it."""
+    moment = _mapping(obj.body, "metadata").get("creationTimestamp") or ""
+    return str(moment).replace(" ", "T")[:19]
 
 
 def _mapping(parent: Mapping[str, Any], field: str) -> Mapping[str, Any]:

@@ -14,6 +14,8 @@ class IpcacheEntry:
     prefix: IPv4Network | IPv6Network
     identity: int
     node_ip: IPv4Address | IPv6Address | None = None
-    """Underlay address of the node behind it; ``None`` for what is local or outside."""
+    """Underlay address of the node that it belongs to; ``None`` for what is local or outside."""
     source: str = ""
     """Where it comes from: ``endpoint``, ``node``, ``cidr``, ``reserved``."""
+    direct: bool = False
+    """An underlay address of that node: reached as it is, through no tunnel."""
