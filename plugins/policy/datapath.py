@@ -20,7 +20,7 @@ from axoneme.core.datapath.typed import Codec, network
 from axoneme.core.errors import AxonemeError, DatapathError, ExhaustedError
 from axoneme.plugins.policy.entries import Entries, PolicyKey, PolicyValue
 from axoneme.plugins.policy.plan import difference, plan
-from axoneme.plugins.policy.tables import SubjectPolicy
+from axoneme.plugins.policy.tables import KNOWN, SubjectPolicy
 
 OUTER: Final = "axo_policy"
 STATIC_BITS: Final = 40
@@ -28,6 +28,9 @@ STATIC_BITS: Final = 40
 
 NO_PREALLOC: Final = 1
 """``BPF_F_NO_PREALLOC``: tries take memory as they grow; the C declares the same."""
+
+MAX_KNOWN: Final = 1 << 18
+"""Peers that may be known: more than there are cluster-wide and local identities."""
 
 _SUBJECT = struct.Struct("=I")
 
@@ -50,6 +53,7 @@ class KernelValue:
     precedence: int
     cookie: int
     deny: int
+    """1: yes; 2: who is not known."""
     prefix_len: int
     proxy_port: int = network(default=0)
 
@@ -71,7 +75,11 @@ class Codecs:
         """Bytes of a value."""
         return self._value.pack(
             KernelValue(
-                value.precedence, value.cookie, value.deny, value.prefix_len, value.proxy_port
+                value.precedence,
+                value.cookie,
+                1 if value.deny else 2 if value.known_only else 0,
+                value.prefix_len,
+                value.proxy_port,
             )
         )
 
@@ -80,7 +88,9 @@ class Codecs:
         k, v = self._key.unpack(key), self._value.unpack(value)
         return (
             PolicyKey(k.peer, k.dir, k.proto, k.port, k.prefixlen - STATIC_BITS),
-            PolicyValue(v.precedence, bool(v.deny), v.cookie, v.prefix_len, v.proxy_port),
+            PolicyValue(
+                v.precedence, v.deny == 1, v.cookie, v.prefix_len, v.proxy_port, v.deny == 2
+            ),
         )
 
 
@@ -111,10 +121,16 @@ class PolicyMaps:
     def apply(
         self, upserts: Mapping[int, SubjectPolicy], deletes: Mapping[int, SubjectPolicy]
     ) -> Mapping[int, Exception]:
-        """Program changed subjects, forget the gone ones, then raise the generation."""
+        """Program changed subjects, forget the gone ones, then raise the generation.
+
+        Marks of known peers go before anything else and come after it.
+        """
         failed: dict[int, Exception] = {}
-        changed = False
+        known = upserts.get(KNOWN)
+        changed = self._hide(known) if known is not None else False
         for identity, row in upserts.items():
+            if identity == KNOWN:
+                continue
             try:
                 changed |= self._program(identity, row)
             except (AxonemeError, OSError) as error:
@@ -126,6 +142,11 @@ class PolicyMaps:
                 changed = True
             except (AxonemeError, OSError) as error:
                 failed[identity] = error
+        if known is not None:
+            try:
+                self._program(KNOWN, known)  # lets more pass: live flows need not be asked
+            except (AxonemeError, OSError) as error:
+                failed[KNOWN] = self._close(KNOWN, error)
         if changed:
             self._bump()
         return failed
@@ -172,6 +193,19 @@ class PolicyMaps:
         with inner:
             return self._read(inner)
 
+    def _hide(self, row: SubjectPolicy) -> bool:
+        """Take the marks away that ``row`` has not; whether there were any."""
+        inner, held = self._inner.get(KNOWN), self._held.get(KNOWN)
+        if inner is None or held is None:
+            return False
+        revision, old = held
+        chained = revision and revision == row.base
+        gone = [k for k in (row.deletes if chained else old) if k in old and k not in row.entries]
+        inner.delete_batch(self._codecs.key(key) for key in gone)
+        for key in gone:
+            del old[key]
+        return bool(gone)
+
     def _program(self, identity: int, row: SubjectPolicy) -> bool:
         inner, held = self._inner.get(identity), self._held.get(identity)
         if inner is None or held is None:
@@ -181,7 +215,8 @@ class PolicyMaps:
         if revision == row.revision and revision:
             return False
         if revision == row.base and revision and not row.overflow:
-            upserts, deletes = dict(row.upserts), dict(row.deletes)
+            upserts = dict(row.upserts)
+            deletes = {k: v for k, v in row.deletes.items() if k in old}
         else:
             upserts, deletes = difference(old, row.entries)
         steps = plan(old, upserts, deletes)
@@ -204,7 +239,12 @@ class PolicyMaps:
         """Fill a new trie and put it in the place of the old one, in one update."""
         key_size, value_size = self._codecs.sizes
         fresh = BpfMap.create(
-            "lpm_trie", key_size, value_size, self._max, NO_PREALLOC, name="axo_policy_in"
+            "lpm_trie",
+            key_size,
+            value_size,
+            MAX_KNOWN if identity == KNOWN else self._max,
+            NO_PREALLOC,
+            name="axo_policy_in",
         )
         try:
             self._write(fresh, entries)

@@ -234,6 +234,7 @@ class PolicyEngine:
                         self._users[handle].add((identity, term.direction))
                 terms[handle][term] = None
                 dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
+            subject.selective[term.direction] += _is_selective(term)
         if compiled.rule.default_deny:
             subject.enforcing[directions(compiled.rule.direction)] += 1
         self._dirty_defaults(subject)
@@ -251,6 +252,7 @@ class PolicyEngine:
                     if handle:
                         self._forget_user(handle, identity, term.direction)
                 dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
+            subject.selective[term.direction] -= _is_selective(term)
         if compiled.rule.default_deny:
             subject.enforcing[directions(compiled.rule.direction)] -= 1
         self._dirty_defaults(subject)
@@ -338,6 +340,9 @@ class PolicyEngine:
             every = some = self._peer_ports.get(peer, ({}, {}))[1]
         claims = (c for t in terms for c in t.claims(some if t.precedence == DENY else every))
         result = [(l4, value_of(l4, claim)) for l4, claim in resolve(claims).items()]
+        if peer == ANY_PEER and subject.selective[direction] and self.settings.mode != "never":
+            # Somebody new may be who is denied: anybody is then who has been judged.
+            result = [(l4, v if v.deny else v._replace(known_only=True)) for l4, v in result]
         if not special and (direction == INGRESS or not any(t.names for t in terms)):
             decided[handles] = result
         return result
@@ -365,3 +370,8 @@ class PolicyEngine:
         labels = self.selectors.labels(identity)
         # Who nobody can name yet (no labels known, or reserved:init) gets nothing by default.
         return labels is None or labels.get(RESERVED, "init") is not None
+
+
+def _is_selective(term: Term) -> bool:
+    """Whether a term denies some peers and not anybody."""
+    return term.precedence == DENY and term.peers is not None

@@ -40,13 +40,17 @@ class PolicyKey(NamedTuple):
 
 
 class PolicyValue(NamedTuple):
-    """Verdict of an entry. ``cookie`` leads to the rule that decided; 0 is the default."""
+    """Verdict of an entry. ``cookie`` leads to the rule that decided; 0 is the default.
+
+    ``known_only``: of an entry for anybody, that it holds for peers that policy has met.
+    """
 
     precedence: int
     deny: bool
     cookie: int
     prefix_len: int
     proxy_port: int = 0
+    known_only: bool = False
 
 
 Entries = Mapping[PolicyKey, PolicyValue]
@@ -85,11 +89,16 @@ def value_of(l4: L4, claim: tuple[int, int]) -> PolicyValue:
 
 
 def lookup(
-    entries: Entries, peer: int, direction: int, protocol: int, port: int
+    entries: Entries, peer: int, direction: int, protocol: int, port: int, *, known: bool = True
 ) -> PolicyValue | None:
-    """What the packet path would find; ``None`` drops. For explanations and tests."""
+    """What the packet path would find; ``None`` drops. For explanations and tests.
+
+    ``known``: policy has met the peer.
+    """
     own = _longest(entries, peer, direction, protocol, port)
     anybody = _longest(entries, ANY_PEER, direction, protocol, port)
+    if own is None and anybody is not None and anybody.known_only and not known:
+        return None
     if own is None or anybody is None:
         return own or anybody
     if own.precedence != anybody.precedence:

@@ -28,6 +28,7 @@ from axoneme.core.store.model import Store, StoreEvent
 from axoneme.plugins.policy.cidrs import CidrIdentities
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.engine import PolicyEngine
+from axoneme.plugins.policy.known import KnownPeers
 from axoneme.plugins.policy.prefixes import prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.sources import Outcome, PolicySources
@@ -78,6 +79,9 @@ class PolicyManager:
         self._waiting: Counter[int] = Counter()
         self._peers: dict[int, dict[tuple[str, str], tuple[NamedPort, ...]]] = {}
         self._peer_identity: dict[tuple[str, str], int] = {}
+        self._peer_table: Table[tuple[str, str], Any] | None = None
+        self._known = KnownPeers()
+        self._leaving: set[int] = set()
         self._scheduled = False
         self._live = False
         self._identities: Table[int, Identity] | None = None
@@ -100,6 +104,7 @@ class PolicyManager:
 
     def follow_peers(self, table: Table[tuple[str, str], Any]) -> None:
         """Named ports of every pod of the cluster, for egress rules."""
+        self._peer_table = table
         self._peers_changed(Changes(upserted=dict(table.items())))
         table.subscribe(self._peers_changed)
 
@@ -210,11 +215,22 @@ class PolicyManager:
             self._identities.flush()
 
     def _identities_changed(self, changes: Changes[int, Identity]) -> None:
-        for identity in changes.deleted:
-            self.engine.remove_identity(identity)
+        self._leaving.update(changes.deleted)
         for row in changes.upserted.values():
             self._put_identity(row)
+        self._forget_identities()
         self._schedule()
+
+    def _forget_identities(self) -> None:
+        """Forget what is deleted, once no pod that policy has heard of carries it."""
+        for identity in list(self._leaving):
+            peers = self._peer_table
+            if self._of_identity.get(identity) or (peers and peers.find("identity", identity)):
+                continue
+            self._leaving.discard(identity)
+            self._known.remove(identity)
+            self.engine.remove_identity(identity)
+            self._schedule()
 
     def _put_identity(self, row: Identity) -> None:
         try:
@@ -222,11 +238,15 @@ class PolicyManager:
         except ValueError:  # a label that a stranger wrote: no prefix, no CIDR rule matches
             prefixes = ()
         self.engine.upsert_identity(row.id, row.labels, prefixes)
+        self._known.add(row.id)
+        self._leaving.discard(row.id)
 
     def _endpoints_changed(self, changes: Changes[int, Endpoint]) -> None:
         touched: set[int] = set()
+        ports: set[int] = set()
         for number in changes.deleted:
             old = self._endpoints.pop(number, None)
+            ports |= self._move_peer(("", str(number)), 0, ())
             if old is not None:
                 self._of_identity[old.identity].discard(number)
                 touched.add(old.identity)
@@ -239,8 +259,12 @@ class PolicyManager:
             self._of_identity.setdefault(row.identity, set()).add(number)
             if old is None or (old.identity, old.named_ports) != (row.identity, row.named_ports):
                 touched.add(row.identity)
+                # Known here at first hand, before its object tells all nodes.
+                ports |= self._move_peer(("", str(number)), row.identity, tuple(row.named_ports))
         for identity in touched - {0}:
             self._update_subject(identity)
+        self._set_peer_ports(ports)
+        self._forget_identities()
 
     def _update_subject(self, identity: int) -> None:
         members = self._of_identity.get(identity)
@@ -258,6 +282,10 @@ class PolicyManager:
             touched |= self._move_peer(key, 0, ())
         for key, row in changes.upserted.items():
             touched |= self._move_peer(key, row.identity, tuple(row.named_ports))
+        self._set_peer_ports(touched)
+        self._forget_identities()
+
+    def _set_peer_ports(self, touched: set[int]) -> None:
         for identity in touched:
             pods = self._peers.get(identity, {})
             if not pods:
@@ -301,11 +329,13 @@ class PolicyManager:
         started = time.perf_counter()
         deltas = self.engine.flush(first=first, most=FLUSH_MOST)
         self.flush_seconds = time.perf_counter() - started
-        if deltas:
-            self.revision += 1
-            with self.tables.entries.transaction():
-                for identity, delta in deltas.items():
-                    self._publish(identity, delta)
+        self.revision += bool(deltas)
+        known = self._known.take(complete=not self.engine.pending)
+        with self.tables.entries.transaction():
+            for identity, delta in deltas.items():
+                self._publish(identity, delta)
+            if known is not None:
+                self.tables.entries.upsert(known)
         self._publish_selectors()
         if self.engine.pending:
             self._schedule()

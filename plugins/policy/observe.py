@@ -68,10 +68,10 @@ def report_status(report: StatusReport, manager: PolicyManager, mode: str) -> No
     tables = manager.tables
     refused, full = _refused(manager), overflowed(manager)
     errors = {k: v for k, v in manager.reconciler.errors.items() if k not in full}
-    entries = sum(row.size for row in tables.entries)
+    entries = sum(row.size for row in tables.subjects())
     report.line(
         "Policy",
-        f"Mode: {mode}   Policies: {len(tables.policies)}   Identities: {len(tables.entries)}   "
+        f"Mode: {mode}   Policies: {len(tables.policies)}   Identities: {len(tables.subjects())}   "
         f"Entries: {entries}   Revision: {manager.revision}",
     )
     if full:
@@ -93,7 +93,7 @@ def report_status(report: StatusReport, manager: PolicyManager, mode: str) -> No
 
 def overflowed(manager: PolicyManager) -> set[int]:
     """Identities that are locked because their entries do not fit."""
-    computed = {row.identity for row in manager.tables.entries if row.overflow}
+    computed = {row.identity for row in manager.tables.subjects() if row.overflow}
     return computed | manager.maps.overflowed
 
 
@@ -103,7 +103,7 @@ def _refused(manager: PolicyManager) -> list[PolicyRow]:
 
 def _enforcement(manager: PolicyManager) -> Counter[str]:
     found: Counter[str] = Counter({"ingress": 0, "egress": 0, "both": 0, "none": 0})
-    for row in manager.tables.entries:
+    for row in manager.tables.subjects():
         pair = row.ingress_enforced, row.egress_enforced
         word = {(True, True): "both", (True, False): "ingress", (False, True): "egress"}
         found[word.get(pair, "none")] += manager.endpoints_of(row.identity)

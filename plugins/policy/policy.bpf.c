@@ -49,10 +49,25 @@ static __always_inline int policy_apply(struct axo_ctx *ctx, const struct axo_po
 {
 	ctx->cookie = value->cookie;
 	ctx->match_type = policy_match_type(value, specific);
-	if (value->deny)
+	if (value->deny == AXO_POLICY_DENY_YES)
 		return -AXO_DROP_POLICY_DENY;
 	ctx->proxy_port = value->proxy_port;
 	return AXO_NEXT;
+}
+
+/* Have all tries the entries of a peer? */
+static __always_inline int policy_is_known(u32 peer)
+{
+	struct axo_policy_key key = {};
+	u32 nobody = 0;
+	void *known;
+
+	known = axo_policy.lookup(&nobody);
+	if (!known)
+		return 0;
+	key.prefixlen = AXO_POLICY_STATIC_BITS;
+	key.peer = peer;
+	return bpf_map_lookup_elem(known, &key) != NULL;
 }
 
 /* AXO_NEXT or a drop. subject and peer: identities. */
@@ -87,6 +102,9 @@ static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 p
 	return policy_apply(ctx, own, 1);
 anybody:
 	if (!any)
+		return -AXO_DROP_POLICY;
+	/* The subject denies some peers: this may be one of them. */
+	if (any->deny == AXO_POLICY_DENY_UNKNOWN && !policy_is_known(peer))
 		return -AXO_DROP_POLICY;
 	return policy_apply(ctx, any, 0);
 }

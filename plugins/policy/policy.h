@@ -7,6 +7,9 @@
  *
  * A port range is a handful of prefixes. Protocol 0 stands in entries for any protocol only (with
  * prefix length 0 of the L4 part), so it needs no entry of its own.
+ *
+ * The trie of subject 0 names the peers that policy knows (direction 0, no L4 part): those whose
+ * entries all other tries have.
  */
 #ifndef AXO_POLICY_H
 #define AXO_POLICY_H
@@ -15,6 +18,11 @@
 
 #define AXO_POLICY_STATIC_BITS 40 /* peer and direction */
 #define AXO_POLICY_KEY_BITS    64
+
+/* Values of deny. */
+#define AXO_POLICY_DENY_NO	0
+#define AXO_POLICY_DENY_YES	1
+#define AXO_POLICY_DENY_UNKNOWN 2 /* peers that the trie of subject 0 does not name */
 
 struct axo_policy_key {
 	__u32 prefixlen; /* host order: 40 + bits of proto and port */
@@ -28,7 +36,7 @@ struct axo_policy_value {
 	__u32 precedence;  /* higher wins: 255 deny, 1 allow */
 	__u32 cookie;	   /* the rule, for explanations */
 	__be16 proxy_port; /* network order: redirect there, 0 = no */
-	__u8 deny;	   /* 1 = refuse */
+	__u8 deny;	   /* AXO_POLICY_DENY_* */
 	__u8 prefix_len;   /* bits of the L4 part that this entry states: 0, 8, 9..24 */
 };
 

@@ -49,6 +49,7 @@ class Subject:
     terms: tuple[Terms, Terms] = Factory(lambda: ({}, {}))
     rules: set[int] = Factory(set)  # cookies
     enforcing: list[int] = Factory(lambda: [0, 0])  # rules that ask for default deny
+    selective: list[int] = Factory(lambda: [0, 0])  # terms that deny some peers, not anybody
     ports: tuple[NamedPorts, NamedPorts] = ({}, {})
     dirty: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
     fresh: bool = True

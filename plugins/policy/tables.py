@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 from attrs import Factory, field, frozen
 
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.state import Table, TableRegistry
 from axoneme.plugins.policy.entries import Entries, PolicyKey, PolicyValue
+
+KNOWN: Final = 0
+"""Key of the row that is no subject: its peers are the identities that policy has met."""
 
 
 class InForce(StrEnum):
@@ -96,3 +100,7 @@ class PolicyTables:
             tables.create("selectors", SelectorRow, key=lambda r: r.handle),
             tables.create("policy_entries", SubjectPolicy, key=lambda r: r.identity),
         )
+
+    def subjects(self) -> list[SubjectPolicy]:
+        """The rows of subjects."""
+        return [row for row in self.entries if row.identity != KNOWN]

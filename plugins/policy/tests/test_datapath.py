@@ -18,7 +18,7 @@ from axoneme.core.errors import ExhaustedError
 from axoneme.core.testing.packets import PacketBench
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.entries import ALLOW, DENY, PolicyKey, PolicyValue
-from axoneme.plugins.policy.tables import SubjectPolicy
+from axoneme.plugins.policy.tables import KNOWN, SubjectPolicy
 from axoneme.plugins.policy.tests.policy_reference import Pod, verdict
 from axoneme.plugins.policy.tests.strategies import ADDRESSES, PODS, policy_lists
 from axoneme.plugins.policy.tests.world import Cluster
@@ -125,6 +125,57 @@ def test_resync_repairs_and_sweeps(maps: Maps) -> None:
     assert fresh.target.resync({SUBJECT: row(9, entries)}) == {}
     assert fresh.target.read(SUBJECT) == entries
     assert (maps.target.swaps, maps.bumps) == (swaps, bumps)
+
+
+def known(revision: int, *peers: int) -> SubjectPolicy:
+    entries = {PolicyKey(p, 0, 0, 0, 0): PolicyValue(ALLOW, False, 0, 0) for p in peers}
+    return evolve(row(revision, entries), identity=KNOWN)
+
+
+def test_marks_come_last_and_go_first(maps: Maps, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No mark is there while a subject lacks the peer's entries; a new one disturbs no flow."""
+    assert maps.target.apply({KNOWN: known(1, 300), SUBJECT: row(1, allow(0))}, {}) == {}
+    assert set(maps.target.read(KNOWN) or ()) == {PolicyKey(300, 0, 0, 0, 0)}
+    seen: list[Any] = []
+    program = maps.target._program
+
+    def watched(identity: int, wanted: SubjectPolicy) -> bool:
+        seen.append((identity, [k.peer for k in maps.target.read(KNOWN) or ()]))
+        return program(identity, wanted)
+
+    monkeypatch.setattr(maps.target, "_program", watched)
+    change = {KNOWN: known(2, 301), SUBJECT: row(2, allow(0) | allow(80, 301, deny=True))}
+    assert maps.target.apply(change, {}) == {}
+    assert seen == [(SUBJECT, []), (KNOWN, [])]
+    assert [k.peer for k in maps.target.read(KNOWN) or ()] == [301]
+    bumps = maps.bumps
+    assert maps.target.apply({KNOWN: known(3, 301, 302)}, {}) == {}
+    assert maps.bumps == bumps
+    assert maps.target.apply({KNOWN: known(4, 302)}, {}) == {}
+    assert maps.bumps == bumps + 1
+
+
+def test_the_program_refuses_who_is_not_known(bench: PacketBench, device: int) -> None:
+    """Allowed as anybody, by a subject that denies some: only once policy has met the peer."""
+    bench.reset()
+    made = Maps(bench)
+    bench.endpoint(11, device, SUBJECT, POD4, POD6)
+    bench.prefix("10.244.9.1/32", 300)
+    key = PolicyKey(0, 1, 0, 0, 0)
+    entries = {key: PolicyValue(ALLOW, False, 5, 0, known_only=True)}
+    frame = _packet("TCP", 80, (POD4, ""), ("10.244.9.1", ""), 0)
+    for revision, (rows, drop) in enumerate(
+        [
+            ({}, "POLICY"),
+            ({KNOWN: known(1, 301)}, "POLICY"),
+            ({KNOWN: known(2, 300)}, ""),
+        ],
+        1,
+    ):
+        assert made.target.apply({SUBJECT: row(revision, entries), **rows}, {}) == {}
+        assert made.target.read(SUBJECT) == entries
+        assert bench.run("from_container", frame, ifindex=device).drop == drop
+    made.target.resync({})
 
 
 def test_overflow_locks_the_identity(bench: PacketBench) -> None:

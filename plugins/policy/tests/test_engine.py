@@ -181,6 +181,25 @@ def test_endpoints_are_pods(kind: str, key: str, operator: dict[str, Any]) -> No
         assert not made.allows(WEB, "ingress", peer, "TCP", 80)
 
 
+@pytest.mark.parametrize("default_deny", [True, False])
+def test_who_is_not_known_may_be_who_is_denied(default_deny: bool) -> None:
+    """Where some peers are denied, anybody is who policy has met; elsewhere it is everybody."""
+    blue = {"matchLabels": {"io.kubernetes.pod.namespace": "blue"}}
+    everybody = {} if not default_deny else {"ingress": [{"fromEntities": ["all"]}]}
+    stated = {"enableDefaultDeny": {"ingress": default_deny}}
+    made = cluster(cnp(ingressDeny=[{"fromEndpoints": [blue]}], **everybody, **stated))
+    number, web = made.number(STRANGER), made.number(WEB)
+    assert not made.allows(WEB, "ingress", STRANGER, "TCP", 80)
+    made.engine.remove_identity(number)
+    assert not made.allows(WEB, "ingress", STRANGER, "TCP", 80)
+    assert made.allows(WEB, "ingress", CLIENT, "TCP", 80)
+    assert made.allows(WEB, "egress", STRANGER, "TCP", 80)
+    made.apply(cnp(ingress=[{"fromEntities": ["all"]}]))
+    made.engine.flush()
+    entries = made.engine.entries(web)
+    assert lookup(entries, number, INGRESS, 6, 80, known=False)
+
+
 def test_rules_are_judged_again_when_an_identity_changes() -> None:
     """Every input counts anew: an identity that comes back with other labels loses its allow.
 

@@ -16,8 +16,8 @@ from axoneme.core.errors import DatapathError, ExhaustedError
 from axoneme.core.identities.allocator import identity_table
 from axoneme.core.identities.local import LocalIdentities
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
-from axoneme.core.ipcache.remote import cluster_endpoint_table
-from axoneme.core.model.endpoint import Endpoint
+from axoneme.core.ipcache.remote import ClusterEndpoint, cluster_endpoint_table
+from axoneme.core.model.endpoint import Endpoint, NamedPort
 from axoneme.core.model.identity import Identity
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.state import TableRegistry
@@ -27,11 +27,11 @@ from axoneme.plugins.policy import manager as manager_module
 from axoneme.plugins.policy.cidrs import CidrIdentities
 from axoneme.plugins.policy.decode.kinds import decode_object
 from axoneme.plugins.policy.engine import PolicyEngine
-from axoneme.plugins.policy.entries import INGRESS, lookup
+from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
 from axoneme.plugins.policy.lastgood import LastGood
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.sources import PolicySources
-from axoneme.plugins.policy.tables import PolicyTables, SubjectPolicy
+from axoneme.plugins.policy.tables import KNOWN, PolicyTables, SubjectPolicy
 
 WEB, CLIENT = 300, 301
 LABELS = "k8s:io.kubernetes.pod.namespace=red"
@@ -44,13 +44,16 @@ class FakeMaps:
 
     def __init__(self) -> None:
         self.rows: dict[int, SubjectPolicy] = {}
+        self.known: set[int] = set()
         self.broken: set[int] = set()
         self.overflowed: set[int] = set()
 
     def apply(
         self, upserts: Mapping[int, SubjectPolicy], deletes: Mapping[int, SubjectPolicy]
     ) -> Mapping[int, Exception]:
-        self.rows.update(upserts)
+        self.rows.update({i: row for i, row in upserts.items() if i != KNOWN})
+        if KNOWN in upserts:
+            self.known = {key.peer for key in upserts[KNOWN].entries}
         for identity in deletes:
             self.rows.pop(identity, None)
         return {i: DatapathError("broken") for i in upserts if i in self.broken}
@@ -129,7 +132,8 @@ class Node:
         return row
 
     def passes(self, peer: int, port: int = 80) -> bool:
-        found = lookup(self.maps.rows[WEB].entries, peer, INGRESS, 6, port)
+        entries = self.maps.rows[WEB].entries
+        found = lookup(entries, peer, INGRESS, 6, port, known=peer in self.maps.known)
         return found is not None and not found.deny
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -410,6 +414,90 @@ def test_a_large_change_leaves_the_loop_free(
             assert WEB in node.maps.rows
             assert node.maps.rows[WEB].revision < 4
             await node.until(lambda: node.maps.rows.keys() == {WEB, CLIENT, 302})
+
+    run(scenario())
+
+
+def test_an_identity_in_use_stays(tmp_path: Path) -> None:
+    """A deleted object is forgotten when no pod carries its number; until then it is denied."""
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            node.endpoint(1, WEB)
+            denied = {"fromEndpoints": [{"matchLabels": {"app": "client"}}]}
+            await node.store.create(
+                policy({"fromEntities": ["all"]}, ingressDeny=[denied]),
+            )
+            await node.until(lambda: WEB in node.maps.rows and not node.passes(CLIENT))
+            assert node.passes(9) and not node.passes(4711)
+            node.peers.upsert(ClusterEndpoint("red", "client", CLIENT))
+            await asyncio.sleep(0.05)
+            node.identities.delete(CLIENT)
+            await asyncio.sleep(0.05)
+            assert CLIENT in node.manager.engine.selectors and CLIENT in node.maps.known
+            node.peers.delete(("red", "client"))
+            await node.until(lambda: CLIENT not in node.manager.engine.selectors)
+            await node.until(lambda: CLIENT not in node.maps.known)
+            assert not node.passes(CLIENT)
+
+    run(scenario())
+
+
+def test_a_mark_waits_for_all_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer is known once every subject has its entries, however many turns that takes."""
+    monkeypatch.setattr(manager_module, "FLUSH_MOST", 1)
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            for number in range(5):
+                node.endpoint(number, 1000 + number)
+                labels = LabelSet.parse([f"k8s:n={number}", LABELS])
+                node.identities.upsert(Identity(1000 + number, labels))
+            deny = policy(ingressDeny=[{"fromEndpoints": [{"matchLabels": {"app": "new"}}]}])
+            deny["spec"]["endpointSelector"] = {}
+            await node.store.create(deny)
+            await node.until(lambda: len(node.manager.tables.policies) == 1)
+            await node.manager.realised()
+            apply = node.maps.apply
+            without: list[int] = []
+
+            def watched(upserts: Any, deletes: Any) -> Any:
+                result = apply(upserts, deletes)
+                if 400 in node.maps.known:
+                    rows = [node.maps.rows[1000 + i].entries for i in range(5)]
+                    without.append(sum(not any(k.peer == 400 for k in e) for e in rows))
+                return result
+
+            node.maps.apply = watched  # type: ignore[method-assign]
+            node.identities.upsert(Identity(400, LabelSet.parse(["k8s:app=new", LABELS])))
+            await node.until(lambda: bool(without))
+            assert without[0] == 0
+
+    run(scenario())
+
+
+def test_port_names_of_local_pods_count_at_once(tmp_path: Path) -> None:
+    """An egress rule by port name knows a pod of this node before its object is read."""
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            node.endpoint(1, WEB)
+            peer = node.endpoint(2, CLIENT)
+            node.endpoints.upsert(evolve(peer, named_ports=(NamedPort("http", 80, "TCP"),)))
+            item = {"toPorts": [{"ports": [{"port": "http", "protocol": "TCP"}]}]}
+            await node.store.create(
+                policy(egress=[{"toEntities": ["all"]}], egressDeny=[item]),
+            )
+            await node.until(lambda: len(node.manager.tables.policies) == 1)
+            await node.manager.realised()
+
+            def denied() -> bool:
+                found = lookup(node.maps.rows[WEB].entries, CLIENT, EGRESS, 6, 80)
+                return found is not None and found.deny
+
+            assert denied()
+            node.endpoints.delete(2)
+            await node.until(lambda: not denied())
 
     run(scenario())
 

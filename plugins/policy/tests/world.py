@@ -103,7 +103,9 @@ class Cluster:
         self.engine.flush()
         entries = self.engine.entries(self.number(subject))
         way = INGRESS if direction == "ingress" else EGRESS
-        found = lookup(entries, self.number(peer), way, PROTOCOLS[proto], port)
+        number = self.number(peer)
+        known = number in self.engine.selectors
+        found = lookup(entries, number, way, PROTOCOLS[proto], port, known=known)
         return found is not None and not found.deny
 
     def _ports(self, number: int) -> None:
