@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from attrs import evolve
 
+from axoneme.core.endpoints.files import SavedEndpoint
 from axoneme.core.endpoints.links import MadeLink, host_name
-from axoneme.core.endpoints.parts import EndpointParts, holder_of
+from axoneme.core.endpoints.parts import Address, EndpointParts, holder_of
 from axoneme.core.endpoints.pods import Pod
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.errors import ConflictError, NotReadyError
@@ -52,16 +54,13 @@ class EndpointMaker:
         )
         labels = self._parts.pods.labels(endpoint)
         if labels is None:
-            raise NotReadyError(f"pod {request.owner} is not known yet")
+            raise NotReadyError(f"pod {request.owner} or its namespace is not known yet")
         identity = await self._parts.identities.allocate(labels)
         undo.callback(self._parts.identities.release, identity)
         settings = InterfaceSettings(mtu=endpoint.mtu)
         endpoint = evolve(endpoint, labels=labels, identity=identity)
         self._parts.hooks.configure(endpoint, settings)
-        endpoint = await self._connect(request, endpoint, settings, undo)
-        undo.push_async_callback(self._parts.blocking, self._parts.files.delete, number)
-        await self._parts.save(endpoint)
-        return endpoint
+        return await self._connect(request, endpoint, settings, undo)
 
     async def _connect(
         self,
@@ -70,9 +69,9 @@ class EndpointMaker:
         settings: InterfaceSettings,
         undo: AsyncExitStack,
     ) -> Endpoint:
-        """The link, the maps, the programs; and only then the pod's end."""
+        """The link, the maps, the programs; and only then the pod's end and the state file."""
         written: list[Endpoint] = []  # what is undone after the link: programs go last
-        undo.callback(lambda: [self._parts.forget(x) for x in written])
+        undo.callback(self._forget, written)
         undo.push_async_callback(self._parts.blocking, self._parts.links.remove, endpoint.ifname)
         made: MadeLink = await self._parts.blocking(self._parts.links.make, request, settings)
         endpoint = evolve(
@@ -87,10 +86,21 @@ class EndpointMaker:
         self._parts.table.upsert(endpoint)
         self._parts.realizer.write(endpoint)
         revision = await self._parts.realizer.settle(endpoint)
-        await self._parts.blocking(
-            self._parts.links.set_up, endpoint, self._parts.gateways(endpoint), settings
-        )
+        undo.push_async_callback(self._parts.blocking, self._parts.files.delete, endpoint.id)
+        ready = evolve(endpoint, policy_revision=revision)
+        await self._parts.blocking(self._finish, ready, settings, self._parts.gateways(endpoint))
         return self._parts.note(endpoint.id, state=EndpointState.READY, policy_revision=revision)
+
+    def _finish(
+        self, endpoint: Endpoint, settings: InterfaceSettings, gateways: Sequence[Address]
+    ) -> None:
+        """Blocking: what is left to do, in one go."""
+        self._parts.links.set_up(endpoint, gateways, settings)
+        self._parts.files.save(SavedEndpoint(endpoint, endpoint.id in self._parts.given))
+
+    def _forget(self, written: list[Endpoint]) -> None:
+        for endpoint in written:
+            self._parts.forget(endpoint)
 
     def _allocate(
         self, number: int, request: EndpointRequest, pod: Pod | None, undo: AsyncExitStack

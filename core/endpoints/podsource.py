@@ -44,44 +44,56 @@ class PodDirectory:
         self._relabel = relabel
 
     async def find(self, request: EndpointRequest) -> Pod | None:
-        """The pod of a request, waiting for its object for a while; ``NotReadyError`` if not."""
+        """The pod of a request; its object and its namespace's are waited for for a while."""
         if not request.pod:
             return None
-        key = (request.namespace, request.pod)
-        pod = self.pods.get(key)
-        if pod is None or _other(pod, request):
-            pod = await self._wait(key, request)
-        return pod
+        return self._complete(request) or await self._wait(request)
 
     def pod(self, endpoint: Endpoint) -> Pod | None:
         """The pod of an endpoint as it is known now."""
         return self.pods.get((endpoint.namespace, endpoint.pod)) if endpoint.pod else None
 
     def labels(self, endpoint: Endpoint) -> LabelSet | None:
-        """The identity labels by what is known now; ``None`` when the pod is not known."""
+        """The identity labels by what is known now; ``None`` when that is not all of it."""
         if not endpoint.pod:
             return self._relabel(endpoint, INIT)
-        pod = self.pod(endpoint)
-        if pod is None:
-            return None
-        namespace = self.namespaces.get(endpoint.namespace)
+        pod, namespace = self.pod(endpoint), self.namespaces.get(endpoint.namespace)
+        if pod is None or namespace is None:
+            return None  # without the namespace's labels it would be another identity
         labels = identity_labels(pod, namespace, self._cluster, self._chosen)
         return self._relabel(endpoint, labels)
 
-    async def _wait(self, key: tuple[str, str], request: EndpointRequest) -> Pod:
-        with self.pods.watch() as watch:
-            try:
-                async with asyncio.timeout(PATIENCE):
-                    while True:
-                        await watch.next()
-                        pod = self.pods.get(key)
-                        if pod is not None and not _other(pod, request):
-                            return pod
-            except TimeoutError:
+    def _complete(self, request: EndpointRequest) -> Pod | None:
+        """The pod if all that its labels come from is known."""
+        pod = self.pods.get((request.namespace, request.pod))
+        if pod is None or _other(pod, request) or request.namespace not in self.namespaces:
+            return None
+        return pod
+
+    async def _wait(self, request: EndpointRequest) -> Pod:
+        woken = asyncio.Event()
+        stops = [t.subscribe(lambda _: woken.set()) for t in (self.pods, self.namespaces)]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    await woken.wait()
+                    woken.clear()
+                    pod = self._complete(request)
+                    if pod is not None:
+                        return pod
+        except TimeoutError:
+            if request.namespace not in self.namespaces:
                 raise NotReadyError(
-                    f"pod {request.owner} is not in the store, or belongs to another node",
-                    hint="create the Pod object before its sandbox",
+                    f"namespace {request.namespace} of pod {request.pod} is not in the store",
+                    hint="create the Namespace object: its labels are part of the identity",
                 ) from None
+            raise NotReadyError(
+                f"pod {request.owner} is not in the store, or belongs to another node",
+                hint="create the Pod object before its sandbox",
+            ) from None
+        finally:
+            for stop in stops:
+                stop()
 
 
 class EndpointRefresher:

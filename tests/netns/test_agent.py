@@ -95,7 +95,6 @@ class Node:
 
     def put_pod(self, name: str, labels: dict[str, str] | None = None) -> None:
         path = self.folder / "store" / "Pod" / f"default.{name}.yaml"
-        path.parent.mkdir(parents=True, exist_ok=True)
         body = {
             "apiVersion": "v1",
             "kind": "Pod",
@@ -107,7 +106,13 @@ class Node:
             },
             "spec": {"nodeName": "n1", "containers": [{"name": "c"}]},
         }
-        hidden = path.with_name(f".{name}")
+        space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}
+        self._put(self.folder / "store" / "Namespace" / "default.yaml", space)
+        self._put(path, body)
+
+    def _put(self, path: Path, body: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.with_name(f".{path.name}")
         hidden.write_text(yaml.safe_dump(body))
         hidden.rename(path)
 

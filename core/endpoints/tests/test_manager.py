@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from axoneme.core.datapath.attachments import Attachment, attachment_key
+from axoneme.core.endpoints import podsource
 from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import MadeLink, host_name
 from axoneme.core.endpoints.manager import EndpointManager
@@ -536,5 +537,35 @@ def test_del_does_not_wait_for_the_grace(tmp_path: Path) -> None:
             await bench.manager.remove("c1:eth0")
         await changing
         assert bench.nothing_left()
+
+    run(tmp_path, work)
+
+
+def test_pod_waits_for_its_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the namespace's labels it would have an identity that policies do not mean."""
+
+    async def work(bench: Bench) -> None:
+        pods, namespaces = pod_tables(TableRegistry())
+        bench.manager.parts.pods = PodDirectory(
+            pods,
+            namespaces,
+            cluster="c",
+            chosen=LabelFilter.from_option(),
+            relabel=lambda _, labels: labels,
+        )
+        pods.upsert(Pod("shop", "web", "u", "n1"))
+        monkeypatch.setattr(podsource, "PATIENCE", 0.1)
+        with pytest.raises(NotReadyError, match="namespace shop"):
+            await bench.manager.add(request())
+        assert bench.nothing_left()
+        monkeypatch.setattr(podsource, "PATIENCE", 5.0)
+        adding = asyncio.ensure_future(bench.manager.add(request()))
+        await asyncio.sleep(0.05)
+        namespaces.upsert(Namespace("shop", (("team", "red"),)))
+        labels = (await adding).labels
+        assert labels.get("k8s", "io.cilium.k8s.namespace.labels.team") == "red"
+        namespaces.delete("shop")
+        await bench.manager.refresh(1, 0)
+        assert bench.manager.table.rows()[0].labels == labels
 
     run(tmp_path, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_network
 
 import pytest
@@ -173,7 +174,7 @@ def test_prefix_of_a_policy_keeps_the_way(prefix: str, node_first: bool) -> None
     """Its identity counts, and packets still go through the node, whoever came first."""
     world = World()
     named = IPv4Network(prefix)
-    steps = [
+    steps: list[Callable[[], object]] = [
         lambda: world.nodes.upsert(remote_node()),
         lambda: world.ipcache.upsert(named, 1 << 24 | 9, source="cidr"),
     ]
