@@ -96,7 +96,7 @@ static __always_inline int axo_container_egress(struct __sk_buff *skb, struct ax
 		axo_container_destination(ctx);
 	ret = AXO_STAGES(egress_policy);
 	if (ret != AXO_NEXT)
-		return ret;
+		return axo_ct_refuse(ctx, AXO_DIR_EGRESS, ret);
 	return axo_ct_accept(skb, ctx, AXO_DIR_EGRESS);
 }
 
@@ -173,15 +173,17 @@ static __always_inline int axo_to_container(struct __sk_buff *skb, struct axo_ct
 	ctx->dst_id = self->id;
 	if (ctx->eth_proto == AXO_ETH_ARP)
 		return TC_ACT_OK;
+	/* what no device brought in was made on this node */
+	if (local)
+		ctx->src_identity = AXO_ID_HOST;
+	else
+		axo_sender_device(skb, ctx);
 	ret = axo_parse(skb, ctx);
 	if (ret != AXO_NEXT)
 		return ret;
 	ret = axo_control_to(ctx, local);
 	if (ret != AXO_NEXT)
 		return ret;
-	/* what no device brought in was made on this node */
-	if (local)
-		ctx->src_identity = AXO_ID_HOST;
 	ret = axo_ingress(skb, ctx);
 	if (ret != AXO_NEXT)
 		return ret;

@@ -15,13 +15,22 @@
 #include "axo/forward.h"
 #include "axo/deliver.h"
 
-static __always_inline int axo_netdev_is_pod(const struct axo_addr *ip)
+#define AXO_NETDEV_POD	1
+#define AXO_NETDEV_NODE 2
+
+/* Whose address it is: a pod's of this node, this node's, or (0) anybody else's. */
+static __always_inline int axo_netdev_whose(const struct axo_addr *ip)
 {
 	struct axo_endpoint *ep = axo_endpoint_by_addr(ip);
 
 	if (!ep)
 		return 0;
-	return !(ep->flags & AXO_EP_HOST);
+	return ep->flags & AXO_EP_HOST ? AXO_NETDEV_NODE : AXO_NETDEV_POD;
+}
+
+static __always_inline int axo_netdev_is_pod(const struct axo_addr *ip)
+{
+	return axo_netdev_whose(ip) == AXO_NETDEV_POD;
 }
 
 /* A packet that cannot be judged is dropped if it is a pod's, and else left alone. */
@@ -35,8 +44,12 @@ static __always_inline int axo_netdev_unparsed(const struct axo_ctx *ctx,
 
 static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
-	int ret = AXO_STAGES(from_netdev_frame);
+	int ret, source;
 
+	/* a VLAN is another network: its own device, if there is one, sees the packet bare */
+	if (AXO_UNLIKELY(skb->vlan_present))
+		return TC_ACT_OK;
+	ret = AXO_STAGES(from_netdev_frame);
 	if (ret != AXO_NEXT)
 		return ret;
 	if (ctx->eth_proto != AXO_ETH_IP4 && ctx->eth_proto != AXO_ETH_IP6)
@@ -45,15 +58,18 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 	if (ret != AXO_NEXT)
 		return axo_netdev_unparsed(ctx, &ctx->daddr, ret);
 	/* a pod of this node speaks through its own device, never from out there */
-	if (axo_netdev_is_pod(&ctx->saddr))
-	/* a VLAN is another network: its own device, if there is one, sees the packet bare */
-	if (AXO_UNLIKELY(skb->vlan_present))
-		return TC_ACT_OK;
-	ret = AXO_STAGES(from_netdev_frame);
+	source = axo_netdev_whose(&ctx->saddr);
+	if (source == AXO_NETDEV_POD)
 		return -AXO_DROP_INVALID_SIP;
+	/* nor does anybody speak from an address that no router forwards */
+	if (AXO_UNLIKELY(axo_addr_is_martian(&ctx->saddr) || (ctx->pkt & AXO_PKT_LINKLOCAL)))
+		return axo_netdev_is_pod(&ctx->daddr) ? -AXO_DROP_INVALID_SIP : TC_ACT_OK;
 	ret = AXO_STAGES(from_netdev_translate);
 	if (ret != AXO_NEXT)
 		return ret;
+	/* nor does this node speak to its pods from out there: conntrack would take it for a known peer */
+	if (AXO_UNLIKELY(source) && axo_netdev_is_pod(&ctx->daddr))
+		return -AXO_DROP_INVALID_SIP;
 	return axo_deliver_local(skb, ctx);
 }
 
@@ -61,9 +77,6 @@ int from_netdev(struct __sk_buff *skb)
 {
 	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_INGRESS, AXO_TRACE_FROM_NETWORK);
 
-	/* nor does anybody speak from an address that no router forwards */
-	if (AXO_UNLIKELY(axo_addr_is_martian(&ctx->saddr) || (ctx->pkt & AXO_PKT_LINKLOCAL)))
-		return axo_netdev_is_pod(&ctx->daddr) ? -AXO_DROP_INVALID_SIP : TC_ACT_OK;
 	if (!ctx)
 		return TC_ACT_SHOT;
 	return axo_finish(skb, ctx, axo_from_netdev(skb, ctx));
@@ -74,6 +87,8 @@ static __always_inline int axo_to_netdev(struct __sk_buff *skb, struct axo_ctx *
 	int ret;
 
 	if (ctx->eth_proto != AXO_ETH_IP4 && ctx->eth_proto != AXO_ETH_IP6)
+		return TC_ACT_OK;
+	if (AXO_UNLIKELY(skb->vlan_present)) /* the VLAN's device has seen it */
 		return TC_ACT_OK;
 	ret = axo_parse(skb, ctx);
 	if (ret != AXO_NEXT)
@@ -87,8 +102,6 @@ int to_netdev(struct __sk_buff *skb)
 
 	/* what the tunnel made is the node's own, and done */
 	if (axo_mark_is(skb, AXO_MARK_OVERLAY))
-		return TC_ACT_OK;
-	if (AXO_UNLIKELY(skb->vlan_present)) /* the VLAN's device has seen it */
 		return TC_ACT_OK;
 	ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_TO_NETWORK);
 	if (!ctx)

@@ -156,7 +156,7 @@ def _populate(bench: PacketBench, *pods: Pod) -> PacketBench:
             bench.subject(pod.identity)
         bench.prefix(f"{pod.ip4}/32", pod.identity)
         bench.prefix(f"{pod.ip6}/128", pod.identity)
-    bench.endpoint(1, 0, 1, ROUTER[4], ROUTER[6], flags=1)
+    bench.endpoint(0, 0, 1, ROUTER[4], ROUTER[6], flags=1)
     bench.runtime("WORLD_V4", 9)
     bench.runtime("WORLD_V6", 10)
     return bench

@@ -133,7 +133,8 @@ static __always_inline int axo_masq_is_answer(const struct axo_ctx *ctx)
 	e = axo_ct_find(s, ctx->family, ctx->proto);
 	if (!e)
 		return 0;
-	return axo_ct_alive(e, axo_ct_now()) && e->accept[AXO_CT_CELL(!dir, AXO_DIR_INGRESS)];
+	return axo_ct_alive(e, axo_ct_now()) &&
+	       axo_ct_accepted(e->accept[AXO_CT_CELL(!dir, AXO_DIR_INGRESS)]);
 }
 
 /* Whether a new flow of a pod to ctx->daddr takes the node's address. */
@@ -145,7 +146,7 @@ static __always_inline int axo_masq_wanted(const struct axo_ctx *ctx)
 		if (to->identity == AXO_ID_REMOTE_NODE || to->identity == AXO_ID_HOST) {
 			if (!AXO_MASQ_REMOTE_NODES)
 				return 0;
-		} else if (!axo_addr_is_zero(&to->node_ip) ||
+		} else if ((!axo_addr_is_zero(&to->node_ip) && !(to->flags & AXO_IPCACHE_DIRECT)) ||
 			   (to->identity >= 256 && to->identity < (1U << 24))) {
 			return 0; /* a pod of this cluster */
 		}

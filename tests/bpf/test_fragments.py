@@ -92,3 +92,16 @@ def test_fragments_of_an_echo_follow_its_type(closed: PacketBench, a: Any, b: An
     for part in fragment(whole, 1400):
         sent = Ether(src=a.mac, dst=a.host_mac) / part
         assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == REDIRECT
+
+
+@FAMILIES
+def test_a_forged_first_fragment_gives_no_ports_to_anybody(
+    bench: PacketBench, a: Any, b: Any, version: int
+) -> None:
+    """b claims a's address and identification: refused, and a's own fragments keep their ports."""
+    first, later = pieces(a, version, b)[:2]
+    forged = pieces(a, version, b, dport=6666)[0]
+    assert bench.run("from_container", first, ifindex=a.ifindex).verdict == REDIRECT
+    assert bench.run("from_container", forged, ifindex=b.ifindex).drop == "INVALID_SIP"
+    assert bench.run("from_container", later, ifindex=a.ifindex).verdict == REDIRECT
+    assert sum(bench.flow().packets) == 2

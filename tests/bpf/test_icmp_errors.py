@@ -12,7 +12,9 @@ from scapy.layers.inet6 import (
     ICMPv6PacketTooBig,
     ICMPv6TimeExceeded,
     IPv6,
+    IPv6ExtHdrFragment,
 )
+from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
 from axoneme.core.testing.packets import EGRESS, INGRESS, OK, REDIRECT, SHOT, PacketBench
@@ -133,3 +135,92 @@ def test_errors_leave_no_flow(bench: PacketBench, a: Any, b: Any, version: int) 
     error = error / unreachable(version, a.ip(version), b.ip(version), quote(sent, version))
     assert bench.run("from_container", error, ifindex=a.ifindex).verdict == REDIRECT
     assert list(bench.flows()) == []
+
+
+def error_from(pod: Any, version: int, source: str, target: str, quoted: bytes) -> Any:
+    """Port unreachable in a frame of a pod, with the addresses that it claims."""
+    return Ether(src=pod.mac, dst=pod.host_mac) / unreachable(version, source, target, quoted)
+
+
+@FAMILIES
+def test_a_quote_opens_no_way_to_anybody_else(
+    closed: PacketBench, a: Any, b: Any, version: int
+) -> None:
+    """An error about a packet of b goes to b; to the world it is what policy says."""
+    closed.rule(a.identity, EGRESS, peer=b.identity, proto=17, port=53)
+    closed.rule(b.identity, INGRESS, peer=a.identity, proto=17, port=53)
+    assert closed.run("from_container", a.udp(version, b), ifindex=a.ifindex).verdict == REDIRECT
+    quoted = quote(b.udp(version, a, sport=53, dport=1000), version)
+    error = error_from(a, version, a.ip(version), WORLD[version], quoted)
+    done = closed.run("from_container", error, ifindex=a.ifindex)
+    assert (done.verdict, done.drop) == (SHOT, "POLICY")
+
+
+@FAMILIES
+def test_a_quote_of_a_neighbours_flow_opens_nothing(
+    closed: PacketBench, a: Any, b: Any, version: int
+) -> None:
+    """The world cannot reach b with an error about what a has sent."""
+    closed.rule(a.identity, EGRESS)
+    sent = a.udp(version, WORLD[version])
+    assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
+    error = error_from(b, version, WORLD[version], b.ip(version), quote(sent, version))
+    done = closed.run("to_container", error, ifindex=b.ifindex, ingress_ifindex=99)
+    assert (done.verdict, done.drop) == (SHOT, "POLICY")
+
+
+@FAMILIES
+def test_an_error_is_not_related_to_a_former_endpoints_flow(
+    closed: PacketBench, a: Any, version: int
+) -> None:
+    """The pod that has the address now did not send what is quoted."""
+    closed.rule(a.identity, EGRESS)
+    sent = a.udp(version, WORLD[version])
+    assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
+    closed.endpoint(99, a.ifindex, 1099, a.ip4, a.ip6)
+    closed.subject(1099)
+    error = error_from(a, version, HOP[version], a.ip(version), quote(sent, version))
+    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=98)
+    assert (done.verdict, done.drop) == (SHOT, "POLICY")
+
+
+def test_a_redirect_is_never_related(closed: PacketBench, a: Any) -> None:
+    """It would change the pod's routes."""
+    closed.rule(a.identity, EGRESS)
+    sent = a.udp(4, WORLD[4])
+    assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
+    head = Ether(src=a.mac, dst=a.host_mac) / IP(src=HOP[4], dst=a.ip4)
+    error = head / ICMP(type=5, code=1, gw="192.0.2.9") / Raw(quote(sent, 4))
+    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=99)
+    assert (done.verdict, done.drop) == (SHOT, "POLICY")
+
+
+def error_fragments(version: int, target: str, quoted: bytes) -> list[Any]:
+    """Port unreachable in two fragments."""
+    message = (quoted + b"z" * 64)[:64]
+    if version == 4:
+        first = IP(src=HOP[4], dst=target, id=9, flags="MF") / ICMP(type=3, code=3) / Raw(message)
+        later = IP(src=HOP[4], dst=target, id=9, frag=9, proto=1) / Raw(b"z" * 32)
+        return [Ether() / first, Ether() / later]
+    head = IPv6(src=HOP[6], dst=target)
+    first = head / IPv6ExtHdrFragment(id=9, m=1, nh=58) / ICMPv6DestUnreach(code=4) / Raw(message)
+    later = head / IPv6ExtHdrFragment(id=9, offset=9, nh=58) / Raw(b"z" * 32)
+    return [Ether() / first, Ether() / later]
+
+
+@FAMILIES
+def test_later_fragments_of_an_error_follow_its_first(
+    closed: PacketBench, a: Any, version: int
+) -> None:
+    """They quote nothing themselves; what was not related stays refused, and nothing is opened."""
+    closed.rule(a.identity, EGRESS, proto=17)
+    sent = a.udp(version, WORLD[version])
+    pieces = error_fragments(version, a.ip(version), quote(sent, version))
+    for piece in pieces:
+        done = closed.run("to_container", piece, ifindex=a.ifindex, ingress_ifindex=99)
+        assert (done.verdict, done.drop) == (SHOT, "POLICY")
+    assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
+    for piece in pieces:
+        done = closed.run("to_container", piece, ifindex=a.ifindex, ingress_ifindex=99)
+        assert (done.verdict, done.drop) == (OK, "")
+    assert len(list(closed.flows())) == 1

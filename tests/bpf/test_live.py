@@ -154,7 +154,7 @@ def node(compile_cache: Path, registry_of: Callable[..., DatapathRegistry]) -> I
                         ),
                     )
                 )
-        bench.endpoint(1, 0, 1, *ROUTER.values(), flags=1)
+        bench.endpoint(0, 0, 1, *ROUTER.values(), flags=1)
         yield Node(bench, name)
     finally:
         for link in links:

@@ -126,7 +126,11 @@ struct axo_ctx {
 	__u8 verdict;	 /* AXO_VERDICT_* of the last policy consulted */
 	__u8 ct_absent;	 /* conntrack has looked and has no entry for the flow */
 	__u8 ct_fresh;	 /* this packet has made the flow's entry */
-	__u8 pad;
+	__u8 frag_flags; /* of a later fragment: AXO_FRAG_*, from its first one */
+	__u32 frag_id;	  /* network order: of a fragment, identification of the datagram */
+	__u32 frag_until; /* of a later fragment: tick at which frag_flags end */
+	__u32 policy_gen; /* generation of the policy, read before any of it was; 0 not yet */
+	__u32 node_gen;	  /* generation of the ipcache, read before node was */
 	__u32 path_mtu; /* bytes of L3 packet that fit towards the destination; 0: unknown */
 	__u32 note[8];	/* free for stages to hand facts to later stages of the same plugin */
 };
@@ -154,12 +158,6 @@ static __always_inline int axo_addr_is4(const struct axo_addr *a)
 	return a->w[2] == AXO_V4MAPPED && !(a->w[0] | a->w[1]);
 }
 
-/* fe80::/10 */
-static __always_inline int axo_addr_is_linklocal6(const struct axo_addr *a)
-{
-	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
-}
-
 /*
  * No machine's address, so nobody's sender: 0/8, 127/8, 224/4 and up; ::, ::1, ff00::/8.
  */
@@ -174,6 +172,12 @@ static __always_inline int axo_addr_is_martian(const struct axo_addr *a)
 	if (!(a->w[0] | a->w[1] | a->w[2]))
 		return !(a->w[3] & ~bpf_htonl(1));
 	return (a->w[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
+}
+
+/* fe80::/10 */
+static __always_inline int axo_addr_is_linklocal6(const struct axo_addr *a)
+{
+	return (a->w[0] & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000);
 }
 
 #endif

@@ -12,7 +12,9 @@
  *	a reply      if accept[!D][!H]: this endpoint has taken part in the other direction,
  *	established  if accept[D][H]; policy is asked again when its generation has changed,
  *	new          otherwise: policy decides, and accept[D][H] records it.
- * What one end allows never speaks for the other end: each hook has its own cell.
+ * What one end allows never speaks for the other end: each hook has its own cell. When policy
+ * refuses an established packet, its cell becomes AXO_CT_REVOKED: then what goes the other way is
+ * no reply any more, nor can it make a reply of what was refused.
  *
  * An ICMP error belongs to the flow that it quotes, and is related if this endpoint's hooks
  * accepted that flow. Times are ticks of 2^30 ns (1.07 s) of CLOCK_MONOTONIC. An entry past its
@@ -46,7 +48,7 @@
 #define AXO_CT_REPORT_FLAGS (AXO_TCP_SYN | AXO_TCP_FIN | AXO_TCP_RST)
 #endif
 
-/* Never 0, which means "never accepted". */
+/* Odd, and so neither 0, "never accepted", nor AXO_CT_REVOKED. */
 static __always_inline u32 axo_policy_generation(void)
 {
 	return ((u32)axo_runtime_get(AXO_RT_POLICY_GEN) << 1) | 1;
@@ -60,28 +62,25 @@ static __always_inline int axo_is_new_syn(const struct axo_ctx *ctx)
 
 /* The entry speaks for this packet: in time, and not closed before a new SYN. */
 static __always_inline int axo_ct_valid(const struct axo_ct_entry *e, const struct axo_ctx *ctx,
-					u32 now)
+					u32 hook, u32 now)
 {
 	if (!axo_ct_alive(e, now))
 		return 0;
-	return !((e->flags & AXO_CT_FLAG_CLOSED) && axo_is_new_syn(ctx));
+	if (AXO_LIKELY(!axo_is_new_syn(ctx)))
+		return 1;
+	return !(e->flags & AXO_CT_FLAG_CLOSED) &&
+	       e->accept[AXO_CT_CELL(!(ctx->ct_dir & 1), !hook)] != AXO_CT_REVOKED;
 }
 
 /*
- * Is the entry of these very endpoints, and not of some before them that had their addresses? At
- * the ingress hook a local sender may have come through the stack, unnamed (src_id 0).
+ * Is the entry of these very endpoints, and not of some before or after them with their addresses?
+ * 0 is an end of its own: whoever is no pod of this node.
  */
-static __always_inline int axo_ct_is_of(const struct axo_ct_entry *e, const struct axo_ctx *ctx,
-					u32 hook)
+static __always_inline int axo_ct_is_of(const struct axo_ct_entry *e, const struct axo_ctx *ctx)
 {
 	u32 dir = ctx->ct_dir & 1;
-	u16 sender = e->endpoint[dir], receiver = e->endpoint[!dir];
 
-	if (receiver && receiver != ctx->dst_id)
-		return 0;
-	if (!sender || sender == ctx->src_id)
-		return 1;
-	return hook == AXO_DIR_INGRESS && !ctx->src_id;
+	return e->endpoint[dir] == ctx->src_id && e->endpoint[!dir] == ctx->dst_id;
 }
 
 static __always_inline u32 axo_ct_lifetime(u8 proto, u8 flags)
@@ -106,6 +105,12 @@ static __always_inline u8 axo_ct_tcp_flags(const struct axo_ctx *ctx, u8 flags)
 	else if (ctx->tcp_flags & AXO_TCP_FIN)
 		flags |= ctx->ct_dir ? AXO_CT_FLAG_CLOSE_1 : AXO_CT_FLAG_CLOSE_0;
 	return flags;
+}
+
+/* The receiver's hook is still to come, and may refuse: the packet counts when that has accepted. */
+static __always_inline int axo_ct_undecided(const struct axo_ctx *ctx, u32 hook)
+{
+	return hook == AXO_DIR_EGRESS && ctx->dst_id && ctx->ct_next == AXO_CT_NEXT_UNKNOWN;
 }
 
 /* Counts an accepted packet once, moves the state, renews the life, decides about a report. */
@@ -133,12 +138,17 @@ static __always_inline void axo_ct_touch(struct __sk_buff *skb, struct axo_ctx *
 	}
 }
 
-/* What an established flow already knows, so that no packet has to look it up again. */
-static __always_inline void axo_ct_recall(struct axo_ctx *ctx, const struct axo_ct_entry *e)
+/*
+ * What an established flow already knows, so that no packet has to look it up again. Where policy
+ * is asked again at a receiver, the sender is asked for again too: it may have changed, or be
+ * somebody else with its address.
+ */
+static __always_inline void axo_ct_recall(struct axo_ctx *ctx, const struct axo_ct_entry *e,
+					  u32 hook)
 {
 	u32 dir = ctx->ct_dir & 1;
 
-	if (!ctx->src_identity)
+	if (!ctx->src_identity && !(hook == AXO_DIR_INGRESS && ctx->check))
 		ctx->src_identity = e->identity[dir];
 	if (!ctx->dst_identity)
 		ctx->dst_identity = e->identity[!dir];
@@ -155,20 +165,21 @@ static __always_inline void axo_ct_recall(struct axo_ctx *ctx, const struct axo_
 static __always_inline void axo_ct_judge(struct axo_ctx *ctx, const struct axo_ct_entry *e,
 					 u32 hook)
 {
-	u32 dir = ctx->ct_dir & 1, generation = axo_policy_generation();
+	u32 dir = ctx->ct_dir & 1, own = e->accept[AXO_CT_CELL(dir, hook)], next;
 
-	if (e->accept[AXO_CT_CELL(!dir, !hook)]) {
+	if (axo_ct_accepted(e->accept[AXO_CT_CELL(!dir, !hook)]) && own != AXO_CT_REVOKED) {
 		ctx->ct_state = AXO_CT_REPLY;
 		ctx->check = 0;
-	} else if (e->accept[AXO_CT_CELL(dir, hook)]) {
+	} else if (axo_ct_accepted(own)) {
 		ctx->ct_state = AXO_CT_ESTABLISHED;
-		ctx->check = e->accept[AXO_CT_CELL(dir, hook)] != generation;
+		ctx->check = own != ctx->policy_gen;
 	}
 	if (hook == AXO_DIR_INGRESS || ctx->check)
 		return;
-	if (e->accept[AXO_CT_CELL(!dir, AXO_DIR_EGRESS)])
+	next = e->accept[AXO_CT_CELL(dir, AXO_DIR_INGRESS)];
+	if (axo_ct_accepted(e->accept[AXO_CT_CELL(!dir, AXO_DIR_EGRESS)]) && next != AXO_CT_REVOKED)
 		ctx->ct_next = AXO_CT_NEXT_REPLY;
-	else if (e->accept[AXO_CT_CELL(dir, AXO_DIR_INGRESS)] == generation)
+	else if (next == ctx->policy_gen)
 		ctx->ct_next = AXO_CT_NEXT_ESTABLISHED;
 }
 
@@ -192,6 +203,10 @@ static __always_inline int axo_ct(struct __sk_buff *skb, struct axo_ctx *ctx, u3
 	ctx->check = 1;
 	ctx->ct_next = AXO_CT_NEXT_UNKNOWN;
 	ctx->ct_absent = 0;
+	/* before policy is asked: what changes meanwhile must not pass for the new generation's */
+	if (!ctx->policy_gen)
+		ctx->policy_gen = axo_policy_generation();
+	AXO_BARRIER();
 	if (ctx->ct_fresh) /* made by the hook before this one, which says nothing about this one */
 		return AXO_NEXT;
 	if (!s)
@@ -206,12 +221,12 @@ static __always_inline int axo_ct(struct __sk_buff *skb, struct axo_ctx *ctx, u3
 	if (!e)
 		return AXO_NEXT;
 	now = axo_ct_now();
-	if (!axo_ct_valid(e, ctx, now) || !axo_ct_is_of(e, ctx, hook))
+	if (!axo_ct_valid(e, ctx, hook, now) || !axo_ct_is_of(e, ctx))
 		return AXO_NEXT;
 	ctx->ct_absent = 0;
 	axo_ct_judge(ctx, e, hook);
-	axo_ct_recall(ctx, e);
-	if (!ctx->check)
+	axo_ct_recall(ctx, e, hook);
+	if (!ctx->check && !axo_ct_undecided(ctx, hook))
 		axo_ct_touch(skb, ctx, e, now);
 	return AXO_NEXT;
 }
@@ -224,7 +239,7 @@ static __always_inline int axo_ct_create(struct __sk_buff *skb, struct axo_ctx *
 
 	__builtin_memset(e, 0, sizeof(*e));
 	e->flags = dir ? AXO_CT_FLAG_FIRST_1 : 0;
-	e->accept[AXO_CT_CELL(dir, hook)] = axo_policy_generation();
+	e->accept[AXO_CT_CELL(dir, hook)] = ctx->policy_gen;
 	e->identity[dir] = ctx->src_identity;
 	e->identity[!dir] = ctx->dst_identity;
 	e->endpoint[dir] = ctx->src_id;
@@ -238,6 +253,24 @@ static __always_inline int axo_ct_create(struct __sk_buff *skb, struct axo_ctx *
 		return -AXO_DROP_CT_CREATE_FAILED;
 	ctx->ct_fresh = 1;
 	return AXO_NEXT;
+}
+
+/*
+ * Writes the packet's cell at a hook into its entry, which s has the key of. 0: the entry is not
+ * there any more. An LRU map may give it to another flow under our hands, without grace; the
+ * second look tells, and then what was written says nothing.
+ */
+static __always_inline int axo_ct_set_cell(struct axo_ctx *ctx, struct axo_ct_scratch *s,
+					   struct axo_ct_entry *e, u32 hook, u32 value)
+{
+	u32 cell = AXO_CT_CELL(ctx->ct_dir & 1, hook);
+
+	e->accept[cell] = value;
+	AXO_BARRIER();
+	if (axo_ct_find(s, ctx->family, ctx->proto) == e)
+		return 1;
+	e->accept[cell] = 0;
+	return 0;
 }
 
 /* Policy has said yes at this hook: notes it in the flow's entry. AXO_NEXT or a drop. */
@@ -255,11 +288,31 @@ static __always_inline int axo_ct_accept(struct __sk_buff *skb, struct axo_ctx *
 	if (ctx->ct_absent)
 		return axo_ct_create(skb, ctx, s, hook, now);
 	e = axo_ct_find(s, ctx->family, ctx->proto);
-	if (!e) /* evicted meanwhile */
+	/* evicted meanwhile? */
+	if (!e || !axo_ct_set_cell(ctx, s, e, hook, ctx->policy_gen))
 		return axo_ct_create(skb, ctx, s, hook, now);
-	e->accept[AXO_CT_CELL(ctx->ct_dir & 1, hook)] = axo_policy_generation();
-	axo_ct_touch(skb, ctx, e, now);
+	e->identity[ctx->ct_dir & 1] = ctx->src_identity;
+	e->identity[!(ctx->ct_dir & 1)] = ctx->dst_identity;
+	if (!axo_ct_undecided(ctx, hook))
+		axo_ct_touch(skb, ctx, e, now);
 	return AXO_NEXT;
+}
+
+/* A stage has refused the packet (verdict) at this hook: an established flow ends by policy. */
+static __always_inline int axo_ct_refuse(struct axo_ctx *ctx, u32 hook, int verdict)
+{
+	struct axo_ct_scratch *s = axo_ct_scratch_get();
+	struct axo_ct_entry *e;
+
+	if (ctx->ct_state != AXO_CT_ESTABLISHED || !s)
+		return verdict;
+	if (verdict != -AXO_DROP_POLICY && verdict != -AXO_DROP_POLICY_DENY)
+		return verdict;
+	ctx->ct_dir = axo_ct_key_of(s, ctx);
+	e = axo_ct_find(s, ctx->family, ctx->proto);
+	if (e)
+		axo_ct_set_cell(ctx, s, e, hook, AXO_CT_REVOKED);
+	return verdict;
 }
 
 #endif

@@ -37,10 +37,18 @@ struct axo_ct6_key {
 /* Cell of axo_ct_entry.accept: direction 0 or 1; hook AXO_DIR_*. */
 #define AXO_CT_CELL(dir, hook) (2 * ((dir)&1) + ((hook)&1))
 
+/* In a cell: accepted once, and refused since. Generations are odd. */
+#define AXO_CT_REVOKED 2
+
+static __always_inline int axo_ct_accepted(u32 cell)
+{
+	return cell & 1;
+}
+
 struct axo_ct_entry {
 	__u64 packets[2];     /* by direction */
 	__u64 bytes[2];	      /* by direction, of frames */
-	__u32 accept[4];      /* [AXO_CT_CELL(direction, hook)]: policy generation, 0 never */
+	__u32 accept[4];      /* [AXO_CT_CELL(direction, hook)]: generation, 0 never, REVOKED */
 	__u32 identity[2];    /* sender of direction 0, 1; 0 unknown */
 	__u32 reported[2];    /* tick of the last report, by direction */
 	__u32 expires;	      /* tick */

@@ -3,6 +3,10 @@
  * ICMP errors: the message quotes the start of the packet that caused it, and so names its flow.
  *
  *	| outer IP | ICMP 8 | inner IP | first 8 bytes of inner L4 |
+ *
+ * It is related only between the ends of that flow: it goes to the sender of the quoted packet,
+ * and a pod speaks only about packets that it has received itself. Routers speak about all. An
+ * ICMPv4 redirect is never related: it says nothing that a pod needs, and changes its routes.
  */
 #ifndef AXO_CONNTRACK_RELATED_H
 #define AXO_CONNTRACK_RELATED_H
@@ -49,6 +53,38 @@ static __always_inline int axo_ct_inner_key(struct __sk_buff *skb, struct axo_ct
 	return AXO_NEXT;
 }
 
+/* Is the entry of the endpoints between which the error goes? dir: of the quoted packet. */
+static __always_inline int axo_ct_related_ends(const struct axo_ct_entry *e,
+					       const struct axo_ctx *ctx,
+					       const struct axo_ct_scratch *s, u8 dir, u32 hook)
+{
+	if (!axo_addr_equal(&s->inner_src, &ctx->daddr) || e->endpoint[dir & 1] != ctx->dst_id)
+		return 0;
+	if (hook == AXO_DIR_INGRESS)
+		return 1;
+	return axo_addr_equal(&s->inner_dst, &ctx->saddr) && e->endpoint[!(dir & 1)] == ctx->src_id;
+}
+
+/* Later fragments quote nothing: they follow the first one, for as long as reassembly may take. */
+static __always_inline void axo_ct_related_fragments(struct axo_ctx *ctx, u32 hook)
+{
+	struct axo_frag_ports *known;
+	struct axo_frag4_key key4;
+	struct axo_frag6_key key6;
+
+	if (ctx->family == 4) {
+		axo_frag4_key_of(&key4, ctx);
+		known = axo_frag4.lookup(&key4);
+	} else {
+		axo_frag6_key_of(&key6, ctx);
+		known = axo_frag6.lookup(&key6);
+	}
+	if (!known)
+		return;
+	known->until = axo_ct_now() + AXO_SECONDS(30);
+	known->flags |= AXO_FRAG_RELATED(hook);
+}
+
 static __always_inline int axo_ct_related(struct __sk_buff *skb, struct axo_ctx *ctx,
 					  struct axo_ct_scratch *s, u32 hook)
 {
@@ -56,18 +92,30 @@ static __always_inline int axo_ct_related(struct __sk_buff *skb, struct axo_ctx 
 	u8 proto = 0, dir = 0;
 	int ret;
 
+	if (ctx->family == 4 && ctx->icmp_type == AXO_ICMP4_REDIRECT)
+		return AXO_NEXT;
+	if (ctx->pkt & AXO_PKT_LATER) {
+		if (!(ctx->frag_flags & AXO_FRAG_RELATED(hook)) || ctx->frag_until < axo_ct_now())
+			return AXO_NEXT;
+		ctx->ct_state = AXO_CT_RELATED;
+		ctx->check = 0;
+		return AXO_NEXT;
+	}
 	s->key4.proto = 0;
 	s->key6.proto = 0;
 	ret = axo_ct_inner_key(skb, ctx, s, &proto, &dir);
 	if (ret != AXO_NEXT)
 		return ret;
 	e = axo_ct_find(s, ctx->family, proto);
-	if (!e || !axo_ct_alive(e, axo_ct_now()))
+	if (!e || !axo_ct_alive(e, axo_ct_now()) || !axo_ct_related_ends(e, ctx, s, dir, hook))
 		return AXO_NEXT;
-	if (e->accept[AXO_CT_CELL(dir & 1, !hook)] || e->accept[AXO_CT_CELL(!(dir & 1), hook)]) {
-		ctx->ct_state = AXO_CT_RELATED;
-		ctx->check = 0;
-	}
+	if (!axo_ct_accepted(e->accept[AXO_CT_CELL(dir & 1, !hook)]) &&
+	    !axo_ct_accepted(e->accept[AXO_CT_CELL(!(dir & 1), hook)]))
+		return AXO_NEXT;
+	ctx->ct_state = AXO_CT_RELATED;
+	ctx->check = 0;
+	if (ctx->pkt & AXO_PKT_FRAG)
+		axo_ct_related_fragments(ctx, hook);
 	return AXO_NEXT;
 }
 

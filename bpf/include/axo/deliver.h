@@ -15,21 +15,23 @@
 #include "axo/route.h"
 #include "axo/events.h"
 
+/* Sender of what the stack hands on: the endpoint behind the device that it came in on, if any. */
+static __always_inline void axo_sender_device(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_ep_if *sender = axo_endpoint_by_if(skb->ingress_ifindex);
+
+	if (!sender)
+		return;
+	ctx->src_identity = sender->identity;
+	ctx->src_id = sender->id;
+}
+
 /*
- * Identity of a sender whose tunnel or socket did not tell it: of the endpoint behind the device
- * that the packet came in on, else by address. An address of this node or of its endpoints that
- * comes in on any other device is forged. AXO_NEXT or a drop.
+ * Identity of a sender whose device, tunnel or socket did not tell it: by address. An address of
+ * this node or of its endpoints is forged there. AXO_NEXT or a drop.
  */
 static __always_inline int axo_sender_resolve(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
-	struct axo_ep_if *sender;
-
-	sender = axo_endpoint_by_if(skb->ingress_ifindex);
-	if (sender) {
-		ctx->src_identity = sender->identity;
-		ctx->src_id = sender->id;
-		return AXO_NEXT;
-	}
 	if (axo_endpoint_by_addr(&ctx->saddr))
 		return -AXO_DROP_INVALID_SIP;
 	ctx->src_identity = axo_identity_by_addr(&ctx->saddr, ctx->family);
@@ -68,7 +70,7 @@ static __always_inline int axo_ingress(struct __sk_buff *skb, struct axo_ctx *ct
 		}
 		ret = AXO_STAGES(ingress_policy);
 		if (ret != AXO_NEXT)
-			return ret;
+			return axo_ct_refuse(ctx, AXO_DIR_INGRESS, ret);
 		ret = axo_ct_accept(skb, ctx, AXO_DIR_INGRESS);
 		if (ret != AXO_NEXT)
 			return ret;

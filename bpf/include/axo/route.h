@@ -12,11 +12,16 @@
 /* Asks the ipcache: fills dst_identity and node. Does not remember. */
 static __always_inline void axo_destination_lookup(struct axo_ctx *ctx)
 {
-	struct axo_ipcache *entry = axo_ipcache_lookup(&ctx->daddr);
+	struct axo_ipcache *entry;
 
+	/* before the look-up: what changes meanwhile must not pass for the new generation's */
+	ctx->node_gen = axo_runtime_get(AXO_RT_IPCACHE_GEN);
+	AXO_BARRIER();
+	entry = axo_ipcache_lookup(&ctx->daddr);
 	if (entry) {
 		ctx->dst_identity = entry->identity;
-		ctx->node = entry->node_ip;
+		if (!(entry->flags & AXO_IPCACHE_DIRECT))
+			ctx->node = entry->node_ip;
 	} else {
 		ctx->dst_identity = axo_identity_world(ctx->family);
 	}
@@ -25,11 +30,10 @@ static __always_inline void axo_destination_lookup(struct axo_ctx *ctx)
 
 static __always_inline void axo_destination_remember(struct axo_ctx *ctx)
 {
-	u32 generation = axo_runtime_get(AXO_RT_IPCACHE_GEN);
 	struct axo_ct_scratch *s = axo_ct_scratch_get();
 	struct axo_ct_entry *e;
 
-	if (!s || !generation || !axo_ct_tracks(ctx) || (ctx->pkt & AXO_PKT_ICMP_ERROR))
+	if (!s || !ctx->node_gen || !axo_ct_tracks(ctx) || (ctx->pkt & AXO_PKT_ICMP_ERROR))
 		return;
 	axo_ct_key_of(s, ctx);
 	e = axo_ct_find(s, ctx->family, ctx->proto);
@@ -42,7 +46,11 @@ static __always_inline void axo_destination_remember(struct axo_ctx *ctx)
 	e->node_identity = ctx->dst_identity;
 	e->node_dir = ctx->ct_dir;
 	AXO_BARRIER();
-	e->node_gen = generation;
+	e->node_gen = ctx->node_gen;
+	AXO_BARRIER();
+	/* LRU: the entry may have become another flow's under our hands */
+	if (axo_ct_find(s, ctx->family, ctx->proto) != e)
+		e->node_gen = 0;
 }
 
 /*
