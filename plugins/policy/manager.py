@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from attrs import evolve
@@ -29,7 +29,7 @@ from axoneme.plugins.policy.cidrs import CidrIdentities
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.known import KnownPeers
-from axoneme.plugins.policy.prefixes import prefixes_of
+from axoneme.plugins.policy.prefixes import BOTH, labels_of, prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.sources import Outcome, PolicySources
 from axoneme.plugins.policy.subjects import Delta
@@ -57,6 +57,7 @@ class PolicyManager:
         maps: PolicyMaps,
         *,
         max_entries: int,
+        families: Collection[int] = BOTH,
     ) -> None:
         self.engine = engine
         self.tables = tables
@@ -72,6 +73,7 @@ class PolicyManager:
         self.flush_seconds = 0.0
         self._sources = sources
         self._max = max_entries
+        self._families = families
         self._prefixes: dict[ObjectKey, set[Prefix]] = {}
         self._missing: set[str] = set()
         self._endpoints: dict[int, Endpoint] = {}
@@ -234,10 +236,10 @@ class PolicyManager:
 
     def _put_identity(self, row: Identity) -> None:
         try:
-            prefixes = prefixes_of(row)
+            prefixes = prefixes_of(row, self._families)
         except ValueError:  # a label that a stranger wrote: no prefix, no CIDR rule matches
             prefixes = ()
-        self.engine.upsert_identity(row.id, row.labels, prefixes)
+        self.engine.upsert_identity(row.id, labels_of(row, self._families), prefixes)
         self._known.add(row.id)
         self._leaving.discard(row.id)
 

@@ -1,15 +1,22 @@
-"""Which prefixes an identity stands for."""
+"""Which prefixes an identity stands for, and which family of world it belongs to.
+
+A node with both families knows the world of each; with one family there is only ``world``, which
+then is the world of that family.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-from axoneme.core.model.identity import Identity, Reserved
-from axoneme.core.model.labels import CIDR
+from axoneme.core.model.identity import Identity, Reserved, reserved_labels
+from axoneme.core.model.labels import CIDR, RESERVED, LabelSet
 
 EVERY_IPV4: Final = IPv4Network("0.0.0.0/0")
 EVERY_IPV6: Final = IPv6Network("::/0")
+
+BOTH: Final = (4, 6)
 
 _WORLDS: Final[dict[int, tuple[IPv4Network | IPv6Network, ...]]] = {
     Reserved.WORLD: (EVERY_IPV4, EVERY_IPV6),
@@ -19,13 +26,30 @@ _WORLDS: Final[dict[int, tuple[IPv4Network | IPv6Network, ...]]] = {
 """Who has no prefix of its own in the ipcache: addresses that only the default route covers."""
 
 
-def prefixes_of(identity: Identity) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Prefixes of a ``cidr`` identity, from its labels, and of the worlds; else none."""
+def prefixes_of(
+    identity: Identity, families: Collection[int] = BOTH
+) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Prefixes of a ``cidr`` identity, from its labels, and of the worlds; else none.
+
+    Raises :class:`ValueError` for a label that is no prefix.
+    """
     if identity.id in _WORLDS:
-        return _WORLDS[identity.id]
+        return tuple(p for p in _WORLDS[identity.id] if p.version in families)
     found = []
     for label in identity.labels:
         if label.source == CIDR:
             found.append(ip_network(label.key.replace("-", ":")))
     # Should a label set name covering prefixes too, the narrowest one is what it stands for.
     return tuple(sorted(found, key=lambda p: p.prefixlen)[-1:])
+
+
+def labels_of(identity: Identity, families: Collection[int] = BOTH) -> LabelSet:
+    """The labels that selectors see: with one family, ``world`` is that family's world too."""
+    if len(families) > 1 or identity.labels.get(RESERVED, "world") is None:
+        return identity.labels
+    try:
+        versions = {p.version for p in prefixes_of(identity, families)}
+    except ValueError:
+        return identity.labels
+    added = reserved_labels(Reserved.WORLD_IPV4 if 4 in versions else Reserved.WORLD_IPV6)
+    return LabelSet.of([*identity.labels, *added]) if versions else identity.labels

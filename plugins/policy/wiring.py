@@ -54,7 +54,8 @@ def setup_agent(agent: Agent) -> None:
         lambda: agent.datapath.map(OUTER), layouts, agent.policy_generation.bump, limit
     )
     engine = PolicyEngine(options_of.settings(config))
-    manager = PolicyManager(engine, tables, sources, maps, max_entries=limit)
+    families = [v for v, on in ((4, agent.ipv4), (6, agent.ipv6)) if on]
+    manager = PolicyManager(engine, tables, sources, maps, max_entries=limit, families=families)
     manager.cidrs = CidrIdentities(agent.identities, agent.ipcache, manager.realised)
     agent.services.provide(PolicyManager, manager)
     agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]

@@ -93,6 +93,32 @@ def test_cidr_deny_covers_a_narrower_allow() -> None:
     assert made.allows(WEB, "egress", ip_address("10.0.1.7"), "TCP", 80)
 
 
+@pytest.mark.parametrize(
+    ("family", "address", "own", "other"),
+    [(4, "192.0.2.1", "0.0.0.0/0", "::/0"), (6, "2001:db8::1", "::/0", "0.0.0.0/0")],
+)
+def test_a_single_family(family: int, address: str, own: str, other: str) -> None:
+    """The world of one family is that family's: the other's prefix and entity are not meant."""
+    peer = ip_address(address)
+    word, strange = f"world-ipv{family}", f"world-ipv{10 - family}"
+    inside = [f"{address}/{peer.max_prefixlen}"]  # an identity of its own, which is world as well
+    everybody = {"fromEntities": ["all"]}
+    cases: list[tuple[dict[str, Any], bool]] = [
+        ({"ingress": [{"fromCIDR": [own]}]}, True),
+        ({"ingress": [{"fromCIDR": [other]}]}, False),
+        ({"ingress": [{"fromEntities": [word]}]}, True),
+        ({"ingress": [{"fromEntities": [strange]}]}, False),
+        ({"ingress": [everybody], "ingressDeny": [{"fromEntities": [word]}]}, False),
+        ({"ingress": [everybody], "ingressDeny": [{"fromEntities": [strange]}]}, True),
+    ]
+    for spec, wanted in cases:
+        for more in ([], [cnp("q", egress=[{"toCIDR": inside}])]):
+            made = Cluster(PODS, families=(family,))
+            for policy in (cnp(**spec), *more):
+                made.apply(policy)
+            assert made.allows(WEB, "ingress", peer, "TCP", 80) is wanted, spec
+
+
 def test_range_does_not_lose_the_port_inside_it() -> None:
     """A deny of one port inside an allowed range, and the reverse (CVE-2024-52529)."""
     many = {"ports": [{"port": "1", "endPort": 9000, "protocol": "TCP"}]}
@@ -185,8 +211,8 @@ def test_endpoints_are_pods(kind: str, key: str, operator: dict[str, Any]) -> No
 def test_who_is_not_known_may_be_who_is_denied(default_deny: bool) -> None:
     """Where some peers are denied, anybody is who policy has met; elsewhere it is everybody."""
     blue = {"matchLabels": {"io.kubernetes.pod.namespace": "blue"}}
-    everybody = {} if not default_deny else {"ingress": [{"fromEntities": ["all"]}]}
-    stated = {"enableDefaultDeny": {"ingress": default_deny}}
+    everybody: dict[str, Any] = {} if not default_deny else {"ingress": [{"fromEntities": ["all"]}]}
+    stated: dict[str, Any] = {"enableDefaultDeny": {"ingress": default_deny}}
     made = cluster(cnp(ingressDeny=[{"fromEndpoints": [blue]}], **everybody, **stated))
     number, web = made.number(STRANGER), made.number(WEB)
     assert not made.allows(WEB, "ingress", STRANGER, "TCP", 80)

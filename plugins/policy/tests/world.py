@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from axoneme.core.identities.reserved import cidr_labels, reserved_identities
+from axoneme.core.identities.reserved import cidr_labels, reserved_identities, world_identity
 from axoneme.core.model.endpoint import NamedPort
+from axoneme.core.model.identity import Identity
 from axoneme.core.model.labels import K8S, NAMESPACE_KEY, NAMESPACE_LABEL_PREFIX, Label, LabelSet
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.plugins.policy.decode.kinds import decode_object
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
-from axoneme.plugins.policy.prefixes import prefixes_of
+from axoneme.plugins.policy.prefixes import BOTH, EVERY_IPV4, EVERY_IPV6, labels_of, prefixes_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.subjects import Settings
 from axoneme.plugins.policy.terms import rule_prefixes
@@ -48,16 +49,24 @@ def pod_labels(pod: Pod) -> LabelSet:
 class Cluster:
     """An engine fed with pods and policies, and the ipcache that goes with it."""
 
-    def __init__(self, pods: Iterable[Pod], settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        pods: Iterable[Pod],
+        settings: Settings | None = None,
+        families: tuple[int, ...] = BOTH,
+    ) -> None:
+        self.families = families
         self.engine = PolicyEngine(settings)
         self.numbers: dict[LabelSet, int] = {}
         self.pods: dict[int, list[Pod]] = {}
+        both = len(families) > 1
         self.prefixes: dict[Prefix, int] = {
-            ip_network("0.0.0.0/0"): 9,
-            ip_network("::/0"): 10,
+            every: int(world_identity(every.version, dual_stack=both))
+            for every in (EVERY_IPV4, EVERY_IPV6)
+            if every.version in families
         }
         for row in reserved_identities():
-            self.engine.upsert_identity(row.id, row.labels, prefixes_of(row))
+            self._put(row)
         for pod in pods:
             self.add_pod(pod)
 
@@ -89,11 +98,18 @@ class Cluster:
         rules = decode(manifest)
         for rule in rules:
             for prefix in rule_prefixes(rule):
-                if prefix not in self.prefixes:
-                    self.prefixes[prefix] = (1 << 24) + len(self.prefixes)
-                    labels = cidr_labels(prefix, dual_stack=True)
-                    self.engine.upsert_identity(self.prefixes[prefix], labels, [prefix])
+                if prefix not in self.prefixes and prefix not in (EVERY_IPV4, EVERY_IPV6):
+                    self.add_prefix(prefix, (1 << 24) + len(self.prefixes))
         self.engine.set_rules(as_object(manifest).key, rules)
+
+    def add_prefix(self, prefix: Prefix, number: int) -> None:
+        self.prefixes[prefix] = number
+        labels = cidr_labels(prefix, dual_stack=len(self.families) > 1)
+        self._put(Identity(number, labels, "cidr"))
+
+    def _put(self, row: Identity) -> None:
+        labels = labels_of(row, self.families)
+        self.engine.upsert_identity(row.id, labels, prefixes_of(row, self.families))
 
     def delete(self, manifest: dict[str, Any]) -> None:
         self.engine.set_rules(as_object(manifest).key, [])
