@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from axoneme.core.config_sources import RawConfig, RawValue, read_sources
 from axoneme.core.errors import AxonemeError, ConfigError
@@ -126,6 +126,14 @@ class OptionRegistry:
         )
         self._options[key] = option
         return option
+
+    def offer(self, key: str, choice: str) -> None:
+        """Add a value to those that a key of the core allows: what a plugin answers to."""
+        option = self._options.get(key)
+        if option is None:
+            raise AxonemeError(f"option {key} is not declared, so {choice!r} cannot be offered")
+        if choice not in option.choices:
+            self._options[key] = evolve(option, choices=(*option.choices, choice))
 
     @contextmanager
     def owned_by(self, owner: str) -> Iterator[OptionRegistry]:

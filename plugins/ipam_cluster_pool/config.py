@@ -10,7 +10,8 @@ MAX_NODE_BITS = 24
 
 
 def register(options: OptionRegistry) -> None:
-    """Declare ``cluster-pool-*``."""
+    """Declare ``cluster-pool-*``, and the value of ``ipam`` that switches this plugin on."""
+    options.offer("ipam", "cluster-pool")
     options.add(
         "cluster-pool-ipv4-cidr",
         "cidrs4",
