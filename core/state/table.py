@@ -9,11 +9,14 @@ table share nothing, so one that never reads costs what changed since it last di
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from axoneme.core.state.changes import Changes
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
@@ -188,7 +191,10 @@ class Table(Generic[K, R]):
         return watch
 
     def subscribe(self, function: Callable[[Changes[K, R]], None]) -> Callable[[], None]:
-        """Call ``function`` with each batch of changes; returns what unsubscribes it."""
+        """Call ``function`` with each batch of changes; returns what unsubscribes it.
+
+        One that raises is logged and does not keep the batch from the others.
+        """
         self._subscribers.append(function)
         return lambda: self._subscribers.remove(function)
 
@@ -203,7 +209,10 @@ class Table(Generic[K, R]):
         for watch in list(self._watches):
             watch._deliver(changes)
         for function in list(self._subscribers):
-            function(changes)
+            try:
+                function(changes)
+            except Exception:  # the others would never hear of these changes
+                log.exception("subscriber failed", extra={"table": self.name})
 
     def _schedule(self) -> None:
         if self._depth or self._scheduled or not self._unsent:

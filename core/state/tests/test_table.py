@@ -161,3 +161,24 @@ def test_registry_prints_any_table_as_plain_data() -> None:
         tables.rows_as_dicts("rowz")
     with pytest.raises(AxonemeError, match="exists"):
         tables.create("rows", Row, key=lambda r: r.name)
+
+
+def test_subscriber_that_raises_costs_the_others_nothing() -> None:
+    """What it was told is gone for good; those after it, and watches, hear of it all the same."""
+
+    async def work() -> None:
+        table = make()
+        heard: list[Changes[str, Row]] = []
+
+        def broken(_: Changes[str, Row]) -> None:
+            raise RuntimeError("no")
+
+        table.subscribe(broken)
+        table.subscribe(heard.append)
+        with table.watch() as watch:
+            await watch.next()
+            table.upsert(Row("a"))
+            assert "a" in (await watch.next()).upserted
+        assert ["a" in c.upserted for c in heard] == [True]
+
+    asyncio.run(work())
