@@ -93,9 +93,15 @@ class Operator:
             await self._yield()
             if led:  # the next one need not wait until the lease has run out
                 with contextlib.suppress(AxonemeError):
-                    await self.store.delete(ObjectKey("Lease", "kube-system", LEASE))
+                    await self._give_back()
             await self.tasks.stop()
             await self.store.close()
+
+    async def _give_back(self) -> None:
+        """Delete the lease if it is ours still: after a pause it may be another leader's."""
+        lease = await self.store.get(ObjectKey("Lease", "kube-system", LEASE))
+        if lease.spec.get("holderIdentity") == self.identity:
+            await self.store.delete(lease.key, lease.resource_version)
 
     async def _elect(self) -> None:
         duration = self.config.seconds("leader-election-lease-duration")

@@ -14,6 +14,7 @@ from axoneme.core.errors import NotFoundError
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.operator.collect import Collector
+from axoneme.core.operator.operator import LEASE, Operator
 from axoneme.core.state import Table
 from axoneme.core.store.folder import FolderStore
 
@@ -89,5 +90,24 @@ def test_endpoints_of_a_node_that_nobody_can_read_stay(tmp_path: Path) -> None:
         with pytest.raises(NotFoundError):
             await bench.store.get(KEY)
         await bench.store.close()
+
+    asyncio.run(work())
+
+
+def test_only_its_own_lease_is_given_back(tmp_path: Path) -> None:
+    """An operator that slept through its lease must not delete the one of its successor."""
+
+    async def work() -> None:
+        store = FolderStore(tmp_path)
+        operator: Any = SimpleNamespace(store=store, identity="one")
+        key = ObjectKey("Lease", "kube-system", LEASE)
+        await store.acquire_lease(LEASE, "two", 15)
+        await Operator._give_back(operator)
+        await store.get(key)
+        operator.identity = "two"
+        await Operator._give_back(operator)
+        with pytest.raises(NotFoundError):
+            await store.get(key)
+        await store.close()
 
     asyncio.run(work())
