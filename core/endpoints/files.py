@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 VERSION: Final = 1
 MAX_BYTES: Final = 1 << 20
+LATEST: Final = "latest"
+"""The file of the endpoint that was made last: it stays when that endpoint goes."""
 
 
 @frozen
@@ -50,11 +52,25 @@ class EndpointFiles:
     def save(self, saved: SavedEndpoint) -> None:
         """Write or replace an endpoint's file."""
         path = self._path(saved.endpoint.id)
-        hidden = path.with_name(f".{path.name}.tmp")
+        new = not path.exists()
+        text = json.dumps(encode(saved), separators=(",", ":"))
+        self._write(path, saved.endpoint.id, text)
+        if new:
+            self._write(self.folder / LATEST, saved.endpoint.id, text)
+
+    def _write(self, path: Path, number: int, text: str) -> None:
+        hidden = path.with_name(f".{path.name}.{number}.tmp")
         descriptor = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(encode(saved), file, separators=(",", ":"))
+            file.write(text)
         hidden.rename(path)
+
+    def latest(self) -> SavedEndpoint | None:
+        """The endpoint that was made last, as it was then; it may be gone."""
+        try:
+            return decode(json.loads((self.folder / LATEST).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def delete(self, number: int) -> None:
         """Remove an endpoint's file. Idempotent."""

@@ -34,6 +34,11 @@ class EndpointIds:
         self._taken.add(number)
         self._next = max(self._next, number)
 
+    def resume(self, number: int) -> None:
+        """Go on after the id that was given last, so that none comes back soon after a restart."""
+        self._next = number
+        self._advance()
+
     def release(self, number: int) -> None:
         """Free an id. Idempotent."""
         self._taken.discard(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from attrs import evolve
@@ -29,7 +30,11 @@ class EndpointRestorer:
         are removed. Identities keep their numbers, so pinned policy stays in force meanwhile.
         """
         await self._parts.blocking(self._parts.files.prepare)
-        for saved in await self._parts.blocking(self._parts.files.load):
+        latest = await self._parts.blocking(self._parts.files.latest)
+        last = latest.endpoint.id if latest is not None else 0
+        found = await self._parts.blocking(self._parts.files.load)
+        # The one made last comes last: ids and addresses go on after it.
+        for saved in sorted(found, key=lambda s: s.endpoint.id == last):
             try:
                 await self._restore(saved)
             except AxonemeError as error:
@@ -40,6 +45,8 @@ class EndpointRestorer:
                 await self._parts.blocking(self._parts.links.remove, saved.endpoint.ifname)
                 await self._parts.blocking(self._parts.files.delete, saved.endpoint.id)
                 self._parts.ids.release(saved.endpoint.id)
+        if latest is not None:
+            self._go_on_after(latest)
         keep = [e.ifname for e in self._parts.table.rows()]
         for name in await self._parts.blocking(self._parts.links.sweep, keep):
             log.info("half-made link removed", extra={"link": name})
@@ -74,6 +81,19 @@ class EndpointRestorer:
         restored = evolve(endpoint, ifindex=index, identity=identity)
         self._parts.table.upsert(restored)
         self._parts.realizer.write(restored)
+
+    def _go_on_after(self, latest: SavedEndpoint) -> None:
+        """Conntrack remembers dead pods by address and id: neither comes back at once."""
+        self._parts.ids.resume(latest.endpoint.id)
+        if latest.addresses_given or latest.endpoint.id in self._parts.table:
+            return
+        pair = AddressPair(latest.endpoint.ipv4, latest.endpoint.ipv6)
+        for one in (AddressPair(pair.ipv4, None), AddressPair(None, pair.ipv6)):
+            if not tuple(one) or any(self._parts.table.find("address", a) for a in one):
+                continue
+            request = AddressRequest("(last one)", bool(one.ipv4), bool(one.ipv6), wanted=one)
+            with contextlib.suppress(AxonemeError):
+                self._parts.hooks.release(self._parts.hooks.allocate(request), request.owner)
 
     def _claim_addresses(self, saved: SavedEndpoint) -> None:
         endpoint = saved.endpoint

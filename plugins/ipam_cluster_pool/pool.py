@@ -57,12 +57,17 @@ class AddressPool:
         return self.prefix.network_address + offset
 
     def claim(self, address: Address, owner: str) -> Address:
-        """A certain address, on a restore; the same owner may claim it again."""
+        """A certain address, on a restore; the same owner may claim it again.
+
+        The search goes on after it: whoever claims the address that was given last, last, finds
+        the pool as it was.
+        """
         if address.version != self.prefix.version or address not in self.prefix:
             raise NotFoundError(f"{address} of {owner} is not in {self.prefix}")
         offset = int(address) - int(self.prefix.network_address)
         if not self._first <= offset < self._end:
             raise ConflictError(f"{address} of {owner} is reserved in {self.prefix}")
+        self._next = self._after(offset)
         holder = self._owners.setdefault(offset, owner)
         if holder != owner:
             raise ConflictError(f"{address} of {owner} is held by {holder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.state import Table, TableRegistry
 from axoneme.core.store.folder import FolderStore
 from axoneme.core.store.reflector import Reflector
+from axoneme.plugins.ipam_cluster_pool.pool import AddressPool
 
 STEPS = ("find", "allocate", "labels", "configure", "make", "policy", "set_up", "save")
 
@@ -567,5 +568,39 @@ def test_pod_waits_for_its_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyP
         namespaces.delete("shop")
         await bench.manager.refresh(1, 0)
         assert bench.manager.table.rows()[0].labels == labels
+
+    run(tmp_path, work)
+
+
+def test_restart_goes_on_where_ids_and_addresses_were(tmp_path: Path) -> None:
+    """A new pod never gets what a dead one had just before: conntrack may still know it."""
+
+    async def work(bench: Bench) -> None:
+        pool = AddressPool(IPv4Network("10.0.0.0/24"))
+
+        def allocate(asked: AddressRequest) -> AddressPair:
+            wanted = asked.wanted.ipv4 if asked.wanted else None
+            got = pool.claim(wanted, asked.owner) if wanted else pool.allocate(asked.owner)
+            assert isinstance(got, IPv4Address)
+            return AddressPair(got, None)
+
+        def release(pair: AddressPair, owner: str) -> None:
+            assert pair.ipv4 is not None
+            pool.release(pair.ipv4, owner)
+
+        bench.kernel.allocate = allocate  # type: ignore[method-assign]
+        bench.kernel.release = release  # type: ignore[method-assign]
+        await bench.manager.add(request("old", "c1"))
+        dead = await bench.manager.add(request("dead", "c2"))
+        await bench.manager.remove("c2:eth0")
+        await bench.manager.drain()
+        for pod in ("next", "last"):
+            bench.manager.close()
+            bench.again()
+            pool = AddressPool(IPv4Network("10.0.0.0/24"))
+            await bench.manager.restore()
+            made = await bench.manager.add(request(pod, f"c-{pod}"))
+            assert (made.id, made.ipv4) > (dead.id, dead.ipv4)
+            dead = made
 
     run(tmp_path, work)

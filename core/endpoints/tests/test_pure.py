@@ -176,7 +176,7 @@ def test_bad_state_files_are_set_aside(tmp_path: Path) -> None:
     (tmp_path / ".11.json.tmp").write_text("x")
     assert [s.endpoint.id for s in files.load()] == [7]
     files.prepare()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["10.bad", "7.json", "8.bad", "9.bad"]
+    assert sorted(p.name for p in tmp_path.glob("*.*")) == ["10.bad", "7.json", "8.bad", "9.bad"]
 
 
 @given(st.binary(max_size=200))
