@@ -13,23 +13,27 @@ if TYPE_CHECKING:
 
 SOURCE: Final = Path(__file__).with_name("tunnel.bpf.c")
 STAGES: Final = (
-    ("egress_forward", "tunnel_egress_forward"),
-    ("to_overlay_encap", "tunnel_to_overlay_encap"),
-    ("from_overlay_identity", "tunnel_from_overlay_identity"),
-    ("sender_identity", "tunnel_sender_identity"),
+    ("egress_translate", "tunnel_egress_translate", 1000),
+    ("egress_forward", "tunnel_egress_forward", 0),
+    ("to_overlay_encap", "tunnel_to_overlay_encap", 0),
+    ("from_overlay_identity", "tunnel_from_overlay_identity", 0),
+    ("sender_identity", "tunnel_sender_identity", 0),
+    ("to_netdev_translate", "tunnel_to_netdev_translate", -1000),
 )
+"""Point, function, order: after services, before masquerading."""
 HOOKS: Final = (("tc-ingress", "from_overlay"), ("tc-egress", "to_overlay"))
 """Hook and program of the tunnel device."""
 FACT: Final = "TUNNEL_IFINDEX"
 """Slot of ``axo_runtime`` that the stages read; 0 or absent: to the stack."""
 
 
-def register_stages(datapath: DatapathRegistry) -> None:
+def register_stages(datapath: DatapathRegistry, port: int) -> None:
     """Programs of the tunnel device, and what this plugin does in them and in others."""
+    datapath.define("AXO_TUNNEL_PORT", port)
     for _, program in HOOKS:
         datapath.program(program, PROGRAMS / "overlay.bpf.c", "tc")
-    for point, function in STAGES:
-        datapath.stage(point, function, SOURCE)
+    for point, function, order in STAGES:
+        datapath.stage(point, function, SOURCE, order=order)
 
 
 def attachments(ifindex: int, device: str) -> list[Attachment]:

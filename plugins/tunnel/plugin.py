@@ -46,7 +46,7 @@ def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> Non
     """Programs of the tunnel device, forwarding stages."""
     from axoneme.plugins.tunnel.datapath import register_stages
 
-    register_stages(datapath)
+    register_stages(datapath, options_of.TunnelSettings.from_config(config).port)
 
 
 @hookimpl

@@ -13,6 +13,10 @@
 
 #include "axo/maps.h"
 
+#ifndef AXO_TUNNEL_PORT
+#define AXO_TUNNEL_PORT 8472 /* tunnel-port */
+#endif
+
 #define AXO_TUNNEL_TTL	64
 #define AXO_ID_APISERVER 7
 #define AXO_LOCAL_SCOPE (1U << 24) /* identities from here on are a node's own business */
@@ -27,34 +31,98 @@ static __always_inline __u32 axo_tunnel_vni(__u32 identity)
 	return identity;
 }
 
-/* Address the packet to a node. 0 or a drop. */
+/*
+ * struct bpf_tunnel_key as since Linux 6.0; the compiler's header may be older. Before, the key ends
+ * where the address of this side begins, and a longer one is refused.
+ */
+struct axo_tunnel_key {
+	__u32 id;
+	__u32 remote[4]; /* IPv4: [0], host order; IPv6: network order */
+	__u8 tos;
+	__u8 ttl;
+	__u16 ext;
+	__u32 label;
+	__u32 local[4]; /* as remote */
+};
+
+#define AXO_TUNNEL_KEY_OLD __builtin_offsetof(struct axo_tunnel_key, local)
+
+static __always_inline __be32 axo_tunnel_own4(void)
+{
+	__u64 slot = axo_runtime_get(AXO_RT_NODE_V4);
+
+	return *(__be32 *)&slot;
+}
+
+static __always_inline void axo_tunnel_own6(__u32 *words)
+{
+	__u64 hi = axo_runtime_get(AXO_RT_NODE_V6_HI), lo = axo_runtime_get(AXO_RT_NODE_V6_LO);
+
+	__builtin_memcpy(words, &hi, 8);
+	__builtin_memcpy(words + 2, &lo, 8);
+}
+
+/*
+ * Address the packet to a node, from the address by which that node knows this one: it accepts no
+ * other. 0 or a drop.
+ */
 static __always_inline int axo_tunnel_set_key(struct __sk_buff *skb, const struct axo_addr *node,
 					      __u32 identity)
 {
-	struct bpf_tunnel_key key = {};
+	struct axo_tunnel_key key = {};
 	__u64 flags = 0;
 
-	key.tunnel_id = axo_tunnel_vni(identity);
-	key.tunnel_ttl = AXO_TUNNEL_TTL;
+	key.id = axo_tunnel_vni(identity);
+	key.ttl = AXO_TUNNEL_TTL;
 	if (axo_addr_is4(node)) {
-		key.remote_ipv4 = bpf_ntohl(node->w[3]); /* host order, unlike IPv6 */
+		key.remote[0] = bpf_ntohl(node->w[3]);
+		key.local[0] = bpf_ntohl(axo_tunnel_own4());
 		flags = BPF_F_ZERO_CSUM_TX; /* the inner checksums suffice */
 	} else {
-		key.remote_ipv6[0] = node->w[0];
-		key.remote_ipv6[1] = node->w[1];
-		key.remote_ipv6[2] = node->w[2];
-		key.remote_ipv6[3] = node->w[3];
+		__builtin_memcpy(key.remote, node, 16);
+		axo_tunnel_own6(key.local);
 		flags = BPF_F_TUNINFO_IPV6;
 	}
-	return bpf_skb_set_tunnel_key(skb, &key, sizeof(key), flags) ? -AXO_DROP_WRITE_ERROR : 0;
+	if (AXO_LIKELY(!bpf_skb_set_tunnel_key(skb, (void *)&key, sizeof(key), flags)))
+		return 0;
+	/* an old kernel chooses the address of this side by itself */
+	return bpf_skb_set_tunnel_key(skb, (void *)&key, AXO_TUNNEL_KEY_OLD, flags) ?
+		       -AXO_DROP_WRITE_ERROR :
+		       0;
 }
 
-/* Read the key of a packet that came in, or goes out. 0, or negative: it has none. */
-static __always_inline int axo_tunnel_get_key(struct __sk_buff *skb, struct bpf_tunnel_key *key)
+/* Read the key of a packet that came in. Its family, or 0: it has none. */
+static __always_inline int axo_tunnel_get_key(struct __sk_buff *skb, struct axo_tunnel_key *key)
 {
-	if (!bpf_skb_get_tunnel_key(skb, key, sizeof(*key), 0))
-		return 0;
-	return bpf_skb_get_tunnel_key(skb, key, sizeof(*key), BPF_F_TUNINFO_IPV6);
+	void *k = key;
+
+	if (!bpf_skb_get_tunnel_key(skb, k, sizeof(*key), 0))
+		return 4;
+	if (!bpf_skb_get_tunnel_key(skb, k, sizeof(*key), BPF_F_TUNINFO_IPV6))
+		return 6;
+	if (!bpf_skb_get_tunnel_key(skb, k, AXO_TUNNEL_KEY_OLD, 0))
+		return 4;
+	return bpf_skb_get_tunnel_key(skb, k, AXO_TUNNEL_KEY_OLD, BPF_F_TUNINFO_IPV6) ? 0 : 6;
+}
+
+/*
+ * Was the packet sent to the address that other nodes know? Nobody sends to another one but who
+ * wants to pass by the checks that others make of packets to nodes. What is not known (an old
+ * kernel, a node that has just begun) is not checked.
+ */
+static __always_inline int axo_tunnel_is_for_us(const struct axo_tunnel_key *key, int family)
+{
+	__u32 own[4] = {};
+
+	if (family == 4) {
+		own[0] = bpf_ntohl(axo_tunnel_own4());
+		return !own[0] || !key->local[0] || own[0] == key->local[0];
+	}
+	axo_tunnel_own6(own);
+	if (!(own[0] | own[3]) || !(key->local[0] | key->local[3]))
+		return 1;
+	return own[0] == key->local[0] && own[1] == key->local[1] && own[2] == key->local[2] &&
+	       own[3] == key->local[3];
 }
 
 #endif

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from attrs import frozen
 from scapy.layers.inet import IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6MLReport2, ICMPv6ND_RS, IPv6
+from scapy.layers.inet6 import ICMPv6MLReport2, ICMPv6ND_RS, IPv6, IPv6ExtHdrFragment
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from axoneme.bpf.registration import PROGRAMS
 from axoneme.core.datapath import testrun
 from axoneme.core.datapath.registry import DatapathRegistry
+from axoneme.core.ipcache.maps import DIRECT
 from axoneme.core.testing.packets import OK, REDIRECT, SHOT, PacketBench
 from axoneme.plugins.tunnel.datapath import SOURCE, STAGES
 
@@ -26,12 +27,25 @@ FAMILIES = ("4", "6")
 POD = {"4": "10.244.1.5", "6": "fd00:10:244:1::5"}
 ROUTER = {"4": "10.244.1.1", "6": "fd00:10:244:1::1"}
 REMOTE = {"4": "10.244.2.9", "6": "fd00:10:244:2::9"}
+NODE = {"4": "172.18.0.2", "6": "fd00:18::2"}
 REMOTE_NODE = {"4": "172.18.0.3", "6": "fd00:18::3"}
+THIRD_NODE = {"4": "172.18.0.4", "6": "fd00:18::4"}
+STRANGER = {"4": "172.18.0.99", "6": "fd00:18::99"}
+REMOTE_ROUTER = {"4": "10.244.2.1", "6": "fd00:10:244:2::1"}
+REMOTE_CIDR = {"4": "10.244.2.0/24", "6": "fd00:10:244:2::/64"}
+UNKNOWN_POD = {"4": "10.244.2.77", "6": "fd00:10:244:2::77"}
+THIRD_POD = {"4": "10.244.3.9", "6": "fd00:10:244:3::9"}
 WORLD = {"4": "198.51.100.1", "6": "2001:db8:51::1"}
 BITS = {"4": 32, "6": 128}
 LO = 1
 DEVICE = 77
 MTU = 1450
+
+
+def add_stages(registry: DatapathRegistry) -> None:
+    """The plugin's stages around the skeletons that a test has chosen."""
+    for point, function, order in STAGES:
+        registry.stage(point, function, SOURCE, order=order)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +55,7 @@ def loaded() -> Iterator[PacketBench]:
     registry.include_dir(PROGRAMS)
     for name in ("test_send", "test_encap", "test_receive"):
         registry.program(name, Path(__file__).with_name("keys.bpf.c"), "tc")
-    for point, function in STAGES:
-        registry.stage(point, function, SOURCE)
+    add_stages(registry)
     made = PacketBench(registry, unit="keys")
     yield made
     made.close()
@@ -62,10 +75,19 @@ def fill(bench: PacketBench, underlay: str) -> PacketBench:
     bench.runtime("WORLD_V4", 9)
     bench.runtime("WORLD_V6", 10)
     bench.endpoint(7, LO, 1000, POD["4"], POD["6"])
-    bench.endpoint(0, 0, 1, ROUTER["4"], ROUTER["6"], flags=1)
+    bench.endpoint(0, 0, 1, ROUTER["4"], ROUTER["6"], NODE["4"], NODE["6"], flags=1)
+    own = ip_address(NODE["6"]).packed
+    bench.runtime("NODE_V4", ip_address(NODE["4"]).packed)
+    bench.runtime("NODE_V6_HI", own[:8])
+    bench.runtime("NODE_V6_LO", own[8:])
     for family in FAMILIES:
-        bench.prefix(f"{REMOTE[family]}/{BITS[family]}", 2000, REMOTE_NODE[underlay])
-        bench.prefix(f"{REMOTE_NODE[family]}/{BITS[family]}", 6)
+        host = BITS[family]
+        bench.prefix(f"{REMOTE[family]}/{host}", 2000, REMOTE_NODE[underlay])
+        bench.prefix(f"{REMOTE_ROUTER[family]}/{host}", 6, REMOTE_NODE[underlay])
+        bench.prefix(REMOTE_CIDR[family], 9, REMOTE_NODE[underlay])
+        bench.prefix(f"{REMOTE_NODE[family]}/{host}", 6, REMOTE_NODE[underlay], DIRECT)
+        bench.prefix(f"{THIRD_POD[family]}/{host}", 3000, THIRD_NODE[underlay])
+        bench.prefix(f"{THIRD_NODE[family]}/{host}", 6, THIRD_NODE[underlay], DIRECT)
     return bench
 
 
@@ -77,6 +99,7 @@ class Sent:
     vni: int
     remote: int
     underlay: int
+    local: int
     data: bytes
 
 
@@ -85,16 +108,34 @@ def send(bench: PacketBench, program: str, packet: Packet, **fields: Any) -> Sen
     fd = bench.loaded.programs[program].fd
     done = testrun.run(fd, bytes(packet), ifindex=LO, **fields)
     assert done.ctx is not None
-    vni, remote, underlay, *_ = done.ctx.cb
-    return Sent(done.verdict, vni, remote, underlay, done.data_out)
+    vni, remote, underlay, local, _ = done.ctx.cb
+    return Sent(done.verdict, vni, remote, underlay, local, done.data_out)
 
 
-def receive(bench: PacketBench, packet: Packet, vni: int, underlay: int = 4) -> tuple[int, int]:
-    """Run the receiving program; its verdict and the sender's identity."""
+def receive(
+    bench: PacketBench,
+    packet: Packet,
+    vni: int,
+    underlay: str = "4",
+    *,
+    source: dict[str, str] = REMOTE_NODE,
+    to: dict[str, str] = NODE,
+) -> tuple[int, int]:
+    """Run the receiving program; its verdict and the sender's identity.
+
+    ``source`` and ``to`` are the ends of the outer header; underlay ``""`` is no tunnel at all.
+    """
     fd = bench.loaded.programs["test_receive"].fd
-    done = testrun.run(fd, bytes(packet), ifindex=LO, cb=(vni, 0, underlay))
+    outer = int(underlay or 0)
+    ends = [tail(each[underlay]) if underlay else 0 for each in (source, to)]
+    done = testrun.run(fd, bytes(packet), ifindex=LO, cb=(vni, ends[0], outer, ends[1]))
     assert done.ctx is not None
     return done.verdict, done.ctx.cb[4]
+
+
+def tail(address: str) -> int:
+    """The last four bytes."""
+    return int(ip_address(address)) & 0xFFFFFFFF
 
 
 def ip(family: str, src: str, dst: str, **fields: Any) -> Packet:
@@ -118,10 +159,23 @@ def test_a_pods_packet_goes_straight_to_the_tunnel(
     bench = fill(loaded, underlay)
     packet = ip(family, POD[family], REMOTE[family]) / TCP(sport=1, dport=80)
     sent = send(bench, "test_send", packet)
-    expected = int(ip_address(REMOTE_NODE[underlay])) & 0xFFFFFFFF
-    assert (sent.verdict, sent.vni, sent.remote) == (REDIRECT, 1000, expected)
+    expected = (tail(REMOTE_NODE[underlay]), tail(NODE[underlay]))
+    assert (sent.verdict, sent.vni, sent.remote, sent.local) == (REDIRECT, 1000, *expected)
     assert sent.underlay == int(underlay)
     assert sent.data == bytes(Ether(bytes(packet)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pod_not_known_yet_is_tunnelled(bench: PacketBench, family: str) -> None:
+    """The node of its pod CIDR is known, whoever it is: from pods and from the node."""
+    prefix = "10.244.9.0/24" if family == "4" else "fd00:10:244:9::/64"
+    bench.prefix(prefix, 3, REMOTE_NODE["4"])
+    to = "10.244.9.7" if family == "4" else "fd00:10:244:9::7"
+    remote = int(ip_address(REMOTE_NODE["4"]))
+    sent = send(bench, "test_send", ip(family, POD[family], to) / TCP(sport=1, dport=80))
+    assert (sent.verdict, sent.vni, sent.remote) == (REDIRECT, 1000, remote)
+    sent = send(bench, "test_encap", ip(family, ROUTER[family], to) / TCP(sport=1, dport=80))
+    assert (sent.verdict, sent.vni, sent.remote) == (OK, 6, remote)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -185,6 +239,7 @@ def test_the_hosts_own_packets_travel_as_remote_node(
     packet = ip(family, ROUTER[family], REMOTE[family]) / TCP(sport=1, dport=80)
     sent = send(bench, "test_encap", packet)
     assert (sent.verdict, sent.vni, sent.underlay) == (OK, 6, int(underlay))
+    assert sent.local == tail(NODE[underlay])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -217,10 +272,11 @@ def test_the_devices_own_chatter_ends_quietly(bench: PacketBench) -> None:
     assert bench.drops() == {}
 
 
-@pytest.mark.parametrize("underlay", [4, 6])
+@pytest.mark.parametrize("underlay", FAMILIES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_vni_is_the_senders_identity(bench: PacketBench, family: str, underlay: int) -> None:
+def test_the_vni_is_the_senders_identity(loaded: PacketBench, family: str, underlay: str) -> None:
     """Whatever the ipcache thinks of the address; and the packet goes to its pod."""
+    bench = fill(loaded, underlay)
     packet = ip(family, REMOTE[family], POD[family]) / TCP(sport=1, dport=80)
     assert receive(bench, packet, 3000, underlay) == (REDIRECT, 3000)
 
@@ -247,16 +303,18 @@ def test_a_remote_node_may_be_more(bench: PacketBench, family: str) -> None:
     """A node that the ipcache knows as kube-apiserver is that."""
     packet = ip(family, REMOTE_NODE[family], POD[family]) / TCP(sport=1, dport=80)
     assert receive(bench, packet, 6) == (REDIRECT, 6)
-    bench.prefix(f"{REMOTE_NODE[family]}/{BITS[family]}", 7)
+    bench.prefix(f"{REMOTE_NODE[family]}/{BITS[family]}", 7, REMOTE_NODE["4"], DIRECT)
     assert receive(bench, packet, 6) == (REDIRECT, 7)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_our_own_addresses_do_not_come_from_elsewhere(bench: PacketBench, family: str) -> None:
-    """Neither a pod's nor the router's."""
-    for source in (POD[family], ROUTER[family]):
+    """Neither a pod's nor the router's, nor those that are nobody's."""
+    nobody = "127.0.0.1" if family == "4" else "::1"
+    for source in (POD[family], ROUTER[family], nobody):
         packet = ip(family, source, POD[family]) / TCP(sport=1, dport=80)
-        assert receive(bench, packet, 1000)[0] == SHOT
+        for vni in (2, 1000):
+            assert receive(bench, packet, vni)[0] == SHOT
     assert drop(bench) == "INVALID_SIP"
 
 
@@ -279,8 +337,166 @@ def test_strangers_are_not_forwarded(bench: PacketBench, family: str) -> None:
 def test_a_packet_without_a_key_is_dropped(bench: PacketBench, family: str) -> None:
     """Who sent it cannot be known."""
     packet = ip(family, REMOTE[family], POD[family]) / TCP(sport=1, dport=80)
-    assert receive(bench, packet, 0, underlay=0)[0] == SHOT
+    assert receive(bench, packet, 0, underlay="")[0] == SHOT
     assert drop(bench) == "NO_TUNNEL_KEY"
+
+
+# Who may speak for an address
+
+BOTH = pytest.mark.parametrize("underlay", FAMILIES)
+EITHER = pytest.mark.parametrize("family", FAMILIES)
+
+
+def syn(family: str, source: dict[str, str]) -> Packet:
+    """To our pod."""
+    return ip(family, source[family], POD[family]) / TCP(sport=1, dport=80, flags="S")
+
+
+@BOTH
+@EITHER
+@pytest.mark.parametrize("source", [REMOTE, THIRD_POD, REMOTE_NODE, WORLD])
+@pytest.mark.parametrize("vni", [2, 6, 2000, 3000])
+def test_only_nodes_speak_in_the_tunnel(
+    loaded: PacketBench, family: str, underlay: str, source: dict[str, str], vni: int
+) -> None:
+    """A pod, or anybody else who reaches the port, is no node whatever it says."""
+    for sender in (STRANGER, POD, REMOTE):
+        bench = fill(loaded, underlay)
+        if sender is not STRANGER and underlay == "6":
+            continue  # not an address that the programs of the test can make
+        packet = syn(family, source)
+        assert receive(bench, packet, vni, underlay, source=sender)[0] == SHOT
+        assert drop(bench) in ("NO_NODE_ID", "INVALID_SIP")
+        assert not list(bench.flows())
+
+
+@BOTH
+@EITHER
+def test_a_node_speaks_for_its_own_only(loaded: PacketBench, family: str, underlay: str) -> None:
+    """Not for a pod or an address of another node, under no identity."""
+    for source in (THIRD_POD, THIRD_NODE):
+        for vni in (2, 6, 2000, 3000):
+            bench = fill(loaded, underlay)
+            assert receive(bench, syn(family, source), vni, underlay)[0] == SHOT
+            assert drop(bench) == "INVALID_SIP"
+
+
+@BOTH
+@EITHER
+def test_a_pod_is_believed_before_it_is_known(
+    loaded: PacketBench, family: str, underlay: str
+) -> None:
+    """Its first packet may be faster than its object: the node's pod CIDR vouches for it."""
+    bench = fill(loaded, underlay)
+    assert receive(bench, syn(family, UNKNOWN_POD), 2500, underlay) == (REDIRECT, 2500)
+
+
+@BOTH
+@EITHER
+def test_a_node_speaks_from_all_its_addresses(
+    loaded: PacketBench, family: str, underlay: str
+) -> None:
+    """Router and underlay, also of the family that the underlay is not."""
+    for source in (REMOTE_ROUTER, REMOTE_NODE):
+        bench = fill(loaded, underlay)
+        assert receive(bench, syn(family, source), 6, underlay) == (REDIRECT, 6)
+
+
+@BOTH
+@pytest.mark.parametrize(("family", "world"), [("4", 9), ("6", 10)])
+def test_from_outside_nobody_is_of_the_cluster(
+    loaded: PacketBench, family: str, world: int, underlay: str
+) -> None:
+    """A node brings the world, or speaks from an address nobody knows; both are the world."""
+    for vni in (2, 6):
+        bench = fill(loaded, underlay)
+        assert receive(bench, syn(family, WORLD), vni, underlay) == (REDIRECT, world)
+    bench = fill(loaded, underlay)
+    assert receive(bench, syn(family, WORLD), 2000, underlay)[0] == SHOT
+    assert drop(bench) == "INVALID_SIP"
+
+
+@BOTH
+@EITHER
+def test_the_tunnel_ends_at_the_address_that_nodes_know(
+    loaded: PacketBench, family: str, underlay: str
+) -> None:
+    """Pods are kept from known addresses of nodes; by another one nobody gets in."""
+    bench = fill(loaded, underlay)
+    assert receive(bench, syn(family, REMOTE), 2000, underlay, to=STRANGER)[0] == SHOT
+    assert drop(bench) == "ENCAP_PROHIBITED"
+    bench.runtime("NODE_V4", 0)
+    bench.runtime("NODE_V6_HI", 0)
+    bench.runtime("NODE_V6_LO", 0)
+    assert receive(bench, syn(family, REMOTE), 2000, underlay, to=STRANGER) == (REDIRECT, 2000)
+
+
+@BOTH
+@EITHER
+def test_an_answer_is_kept_until_the_ipcache_changes(
+    loaded: PacketBench, family: str, underlay: str
+) -> None:
+    """Asked once for a sender and its node; never mixed up, and asked again after a change."""
+    bench = fill(loaded, underlay)
+    bench.runtime("IPCACHE_GEN", 5)
+    packet = syn(family, REMOTE)
+    for _ in range(2):
+        assert receive(bench, packet, 2000, underlay) == (REDIRECT, 2000)
+        assert receive(bench, packet, 2000, underlay, source=THIRD_NODE)[0] == SHOT
+    assert receive(bench, packet, 2000, underlay) == (REDIRECT, 2000)
+    bench.prefix(f"{REMOTE[family]}/{BITS[family]}", 2000, THIRD_NODE[underlay])
+    bench.runtime("IPCACHE_GEN", 6)
+    assert receive(bench, packet, 2000, underlay)[0] == SHOT
+    assert receive(bench, packet, 2000, underlay, source=THIRD_NODE) == (REDIRECT, 2000)
+
+
+# The tunnel's port is not for pods
+
+
+def to_port(family: str, to: str, **fields: Any) -> Packet:
+    """A pod's datagram to the tunnel's port."""
+    return ip(family, POD[family], to, **fields) / UDP(sport=1, dport=8472) / (b"x" * 32)
+
+
+@EITHER
+def test_pods_do_not_speak_to_nodes_in_the_tunnels_protocol(
+    bench: PacketBench, family: str
+) -> None:
+    """To this node or another, by any of its addresses; the kube-apiserver's node is one too."""
+    nodes = (NODE, ROUTER, REMOTE_NODE, REMOTE_ROUTER)
+    for to in nodes:
+        assert send(bench, "test_send", to_port(family, to[family])).verdict == SHOT
+        assert drop(bench) == "ENCAP_PROHIBITED"
+    bench.prefix(f"{STRANGER[family]}/{BITS[family]}", 7)
+    assert send(bench, "test_send", to_port(family, STRANGER[family])).verdict == SHOT
+    assert not list(bench.flows())
+
+
+@EITHER
+def test_pods_may_use_the_port_among_themselves(bench: PacketBench, family: str) -> None:
+    """A tunnel between pods, or into the world, is their own business; so is TCP."""
+    assert send(bench, "test_send", to_port(family, REMOTE[family])).verdict == REDIRECT
+    assert send(bench, "test_send", to_port(family, WORLD[family])).verdict == OK
+    tcp = ip(family, POD[family], REMOTE_NODE[family]) / TCP(sport=1, dport=8472)
+    assert send(bench, "test_send", tcp).verdict == OK
+
+
+@EITHER
+def test_no_fragment_gets_to_the_port(bench: PacketBench, family: str) -> None:
+    """Neither the first one nor those that follow."""
+    body = UDP(sport=1, dport=8472) / (b"x" * 64)
+    to = REMOTE_NODE[family]
+    if family == "4":
+        first = ip(family, POD[family], to, flags="MF", id=7) / body
+        later = ip(family, POD[family], to, frag=9, id=7, proto=17) / (b"x" * 32)
+    else:
+        first = ip(family, POD[family], to) / IPv6ExtHdrFragment(m=1, id=7) / body
+        rest = IPv6ExtHdrFragment(offset=9, id=7, nh=17)
+        later = ip(family, POD[family], to) / rest / (b"x" * 32)
+    for packet in (first, later):
+        before = sum(bench.drops().values())
+        assert send(bench, "test_send", packet).verdict == SHOT
+        assert sum(bench.drops().values()) == before + 1
 
 
 @pytest.fixture(scope="module")
@@ -289,8 +505,7 @@ def device() -> Iterator[PacketBench]:
     registry = DatapathRegistry()
     for name in ("from_netdev", "to_netdev"):
         registry.program(name, PROGRAMS / "netdev.bpf.c", "tc")
-    for point, function in STAGES:
-        registry.stage(point, function, SOURCE)
+    add_stages(registry)
     made = PacketBench(registry, unit="netdev")
     yield made
     made.close()
@@ -309,6 +524,18 @@ def test_outside_the_tunnel_nobody_is_a_remote_pod(
         assert done.verdict == REDIRECT
         [event] = bench.events()
         assert event.src_identity == identity
+
+
+@EITHER
+def test_no_service_leads_a_pod_to_the_port(device: PacketBench, family: str) -> None:
+    """Netfilter may have changed both addresses: a pod's packet came in by the pod's device."""
+    bench = fill(device, "4")
+    packet = ip(family, NODE[family], REMOTE_NODE[family]) / UDP(sport=1, dport=8472)
+    assert bench.run("to_netdev", packet, ifindex=LO).verdict == OK
+    done = bench.run("to_netdev", packet, ifindex=LO, ingress_ifindex=LO)
+    assert (done.verdict, done.drop) == (SHOT, "ENCAP_PROHIBITED")
+    to_world = ip(family, NODE[family], WORLD[family]) / UDP(sport=1, dport=8472)
+    assert bench.run("to_netdev", to_world, ifindex=LO, ingress_ifindex=LO).verdict == OK
 
 
 def test_encapsulated_packets_leave_unexamined(device: PacketBench) -> None:
