@@ -12,6 +12,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from pathlib import Path
 from typing import Final
@@ -61,10 +62,14 @@ def derived_mac(text: str) -> str:
 def endpoint_routes(endpoint: Endpoint) -> list[Route]:
     """The node's routes to an endpoint: one per address, on the host's end."""
     return [
-        Route(ip_network((address.packed, address.max_prefixlen)), link=endpoint.ifname)
-        for address in (endpoint.ipv4, endpoint.ipv6)
-        if address is not None
+        _route(address, endpoint.ifname) for address in AddressPair(endpoint.ipv4, endpoint.ipv6)
     ]
+
+
+@lru_cache(65536)
+def _route(address: Address, ifname: str) -> Route:
+    """Asked for anew on every pass over the node's network, for every endpoint."""
+    return Route(ip_network((address.packed, address.max_prefixlen)), link=ifname)
 
 
 class EndpointLinks:
@@ -114,8 +119,7 @@ class EndpointLinks:
         self, endpoint: Endpoint, gateways: Sequence[Address], settings: InterfaceSettings
     ) -> None:
         """Routes of the node to the endpoint, then the pod's end: addresses, up, routes."""
-        for route in endpoint_routes(endpoint):
-            self._netlink.replace_route(route)
+        self._netlink.replace_routes(endpoint_routes(endpoint), endpoint.ifindex)
         pair = AddressPair(endpoint.ipv4, endpoint.ipv6)
         self._netlink.configure_pod(
             endpoint.netns,

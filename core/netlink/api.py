@@ -127,7 +127,7 @@ class Netlink:
     def link_index(self, name: str) -> int:
         """Index of a link; ENODEV if there is none."""
         with self.socket() as netlink:
-            return links.get(netlink, name).index
+            return netlink.index(name)
 
     def create_veth(
         self,
@@ -265,6 +265,12 @@ class Netlink:
         """Put a route of ours in place of whatever has its destination, table and metric."""
         self.request(routes.replace(route, self._route_index(route)))
 
+    def replace_routes(self, wanted: Sequence[Route], index: int) -> None:
+        """The same for routes on one device, in one send."""
+        for error in self.pipeline([routes.replace(route, index) for route in wanted]):
+            if error is not None:
+                raise error
+
     def _route_index(self, route: Route) -> int:
         return self.link_index(route.link) if route.link else 0
 
@@ -296,12 +302,12 @@ class Netlink:
         gateway_mac: str = "",
         route_mtu: int = 0,
         sysctls: Mapping[str, str] | None = None,
-    ) -> LinkInfo:
+    ) -> None:
         """Sysctls, addresses, link up and routes of a pod's end, in one go (about 1 ms)."""
         config = pod.PodConfig(
             ifname, tuple(addresses), tuple(gateways), gateway_mac, route_mtu, dict(sysctls or {})
         )
-        return pod.configure(netns, config)
+        pod.configure(netns, config)
 
     # Namespaces
 

@@ -42,9 +42,9 @@ class PodConfig:
     """Dotted names, of the pod's namespace."""
 
 
-def configure(netns: str | Path, config: PodConfig) -> links.LinkInfo:
-    """Set up the pod's end; the link as it was found. Doing it again changes nothing."""
-    return run_in_netns(netns, lambda: _configure(config))
+def configure(netns: str | Path, config: PodConfig) -> None:
+    """Set up the pod's end. Doing it again changes nothing."""
+    run_in_netns(netns, lambda: _configure(config))
 
 
 def delete_in(netns: str | Path, ifname: str) -> bool:
@@ -75,15 +75,14 @@ def inspect(netns: str | Path, ifname: str) -> tuple[links.LinkInfo, list[addres
     return run_in_netns(netns, work)
 
 
-def _configure(config: PodConfig) -> links.LinkInfo:
+def _configure(config: PodConfig) -> None:
     with NetlinkSocket() as netlink:
-        info = links.get(netlink, config.ifname)
+        index = netlink.index(config.ifname)
         _write_sysctls(config)
-        requests = _requests(config, info.index)
+        requests = _requests(config, index)
         for error in netlink.pipeline(requests):
             if error is not None:
                 raise error
-    return info
 
 
 def _write_sysctls(config: PodConfig) -> None:

@@ -7,8 +7,9 @@ namespace writes the pod's. Names are dotted; one whose parts contain dots (a de
 
 from __future__ import annotations
 
+import os
 import re
-from pathlib import Path
+from functools import lru_cache
 from typing import Final
 
 from axoneme.core.errors import NetlinkError
@@ -18,18 +19,23 @@ ROOT: Final = "/proc/sys/"
 _PART: Final = re.compile(r"[A-Za-z0-9_.:@-]+")
 
 
-def path(name: str) -> Path:
+@lru_cache(1024)
+def path(name: str) -> str:
     """The file of a sysctl; refuses everything that could lead elsewhere."""
     parts = name.split("/" if "/" in name else ".")
     if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
         raise NetlinkError(f"sysctl {name!r}: not a name", errno=22)
-    return Path(ROOT + "/".join(parts))
+    return ROOT + "/".join(parts)
 
 
 def read(name: str) -> str:
     """The value, without the line's end."""
     try:
-        return path(name).read_text().strip()
+        descriptor = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, 65536).decode().strip()
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise failure(error.errno or 0, f"sysctl {name}") from error
 
@@ -39,7 +45,11 @@ def write(name: str, value: str) -> bool:
     if read(name).split() == value.split():
         return False
     try:
-        path(name).write_text(value)
+        descriptor = os.open(path(name), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, value.encode())
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise failure(error.errno or 0, f"sysctl {name}={value}") from error
     return True

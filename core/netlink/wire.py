@@ -9,6 +9,7 @@ runs in a CNI ADD, at start, and in every full pass, where it is ten times cheap
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -137,6 +138,10 @@ def failure(number_: int, what: str, detail: str = "") -> NetlinkError:
     return NetlinkError(f"{what}: {why}", errno=number_, hint=hint)
 
 
+_SIOCGIFINDEX: Final = 0x8933
+_IFREQ: Final = struct.Struct("=16si20x")
+
+
 class NetlinkSocket:
     """A blocking socket in the network namespace of the thread that makes it.
 
@@ -167,6 +172,17 @@ class NetlinkSocket:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def index(self, name: str) -> int:
+        """Index of a link of the socket's namespace. Unlike a get it waits for no lock."""
+        raw = name.encode()
+        if len(raw) > 15:
+            raise failure(errno.ENODEV, f"link {name}")
+        try:
+            found = fcntl.ioctl(self.socket, _SIOCGIFINDEX, _IFREQ.pack(raw, 0))
+        except OSError as error:
+            raise failure(error.errno or 0, f"link {name}") from error
+        return int(_IFREQ.unpack(found)[1])
 
     def request(self, message: Message) -> None:
         """Send one request and wait for its ack."""

@@ -23,8 +23,11 @@ R = TypeVar("R")
 class MapTarget(Generic[K, R]):
     """Entry of a row: ``encode(row)`` gives key and value models.
 
-    ``after`` is called, in the reconciler's thread, whenever the map has changed.
+    ``after`` is called, where the change was made, whenever the map has changed.
     """
+
+    at_once = 12
+    """Rows; an entry takes 3 µs in the kernel and some 10 to encode. A hop to a thread takes 80."""
 
     def __init__(
         self,

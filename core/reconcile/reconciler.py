@@ -50,8 +50,9 @@ class Reconciler(Generic[K, R]):
         self.runs = 0
         self._failed: dict[K, tuple[float, R | None]] = {}
         self._waiters: list[tuple[int, asyncio.Future[dict[K, str]]]] = []
-        self._full = asyncio.Event()
-        self._full.set()
+        self._full = True
+        self._failing: dict[K, str] = {}
+        self._sleeper: asyncio.Future[None] | None = None
         self._executor = ThreadPoolExecutor(1, thread_name_prefix=f"axo-{name}"[:15])
 
     # What others ask
@@ -59,11 +60,12 @@ class Reconciler(Generic[K, R]):
     @property
     def errors(self) -> dict[K, str]:
         """Rows whose last attempt failed, with the reason."""
-        return {k: s.error for k, s in self.statuses.items() if s.state == "error"}
+        return dict(self._failing)
 
     def request_full(self) -> None:
         """Ask for a full compare as soon as the target is free."""
-        self._full.set()
+        self._full = True
+        self._rouse()
 
     async def wait_for(self, revision: int) -> dict[K, str]:
         """Wait until the table's changes up to ``revision`` are applied; return what failed."""
@@ -83,16 +85,17 @@ class Reconciler(Generic[K, R]):
         """Run until cancelled. An exception of the target as a whole is retried, never fatal."""
         loop = asyncio.get_running_loop()
         watch = self.table.watch()
+        unsubscribe = self.table.subscribe(self._rouse)
         next_full = 0.0
         failures = 0
         try:
             while True:
                 await self._pause(next_full)
                 changes = watch.take()
-                full = self._full.is_set() or loop.time() >= next_full
+                full = self._full or loop.time() >= next_full
                 try:
                     if full:
-                        self._full.clear()
+                        self._full = False
                         await self._run_full()
                         next_full = loop.time() + self.full_interval * random.uniform(0.9, 1.1)
                     else:
@@ -103,31 +106,32 @@ class Reconciler(Generic[K, R]):
                     delay = backoff(failures)
                     log.exception("reconciler failed", extra={"reconciler": self.name})
                     await asyncio.sleep(delay)
-                    self._full.set()
+                    self._full = True
                     continue
                 self._wake()
         finally:
+            unsubscribe()
             watch.close()
             self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def _pause(self, next_full: float) -> None:
         """Sleep until there is something to do."""
         loop = asyncio.get_running_loop()
-        if self._full.is_set() or self.table.revision > self.applied:
+        if self._full or self.table.revision > self.applied:
             await asyncio.sleep(0)
             return
         due = min([next_full, *(when for when, _ in self._failed.values())])
-        changed = asyncio.Event()
-        unsubscribe = self.table.subscribe(lambda _: changed.set())
-        waits = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(self._full.wait())]
+        self._sleeper = loop.create_future()
+        timer = loop.call_at(due, self._rouse)
         try:
-            await asyncio.wait(
-                waits, timeout=max(0.0, due - loop.time()), return_when=asyncio.FIRST_COMPLETED
-            )
+            await self._sleeper
         finally:
-            unsubscribe()
-            for wait in waits:
-                wait.cancel()
+            timer.cancel()
+            self._sleeper = None
+
+    def _rouse(self, _: object = None) -> None:
+        if self._sleeper is not None and not self._sleeper.done():
+            self._sleeper.set_result(None)
 
     async def _run_full(self) -> None:
         desired = dict(self.table.items())
@@ -136,6 +140,7 @@ class Reconciler(Generic[K, R]):
         for key in [k for k in self.statuses if k not in desired]:
             del self.statuses[key]
         self._failed = {}
+        self._failing = {}
         self._note(Changes(upserted=desired, revision=revision), failed)
         log.debug(
             "full pass done",
@@ -149,7 +154,11 @@ class Reconciler(Generic[K, R]):
         if not upserts and not deletes:
             self.applied = max(self.applied, revision)
             return
-        failed = await self._in_thread(self.target.apply, upserts, deletes)
+        if len(upserts) + len(deletes) <= getattr(self.target, "at_once", 0):
+            self.runs += 1
+            failed = self.target.apply(upserts, deletes)
+        else:
+            failed = await self._in_thread(self.target.apply, upserts, deletes)
         self._note(Changes(upserts, deletes, revision), failed)
         log.debug(
             "change applied",
@@ -185,6 +194,7 @@ class Reconciler(Generic[K, R]):
                 error = failed.get(key)
                 if error is None:
                     self._failed.pop(key, None)
+                    self._failing.pop(key, None)
                     if removed:
                         self.statuses.pop(key, None)
                     else:
@@ -192,6 +202,7 @@ class Reconciler(Generic[K, R]):
                     continue
                 old = self.statuses.get(key)
                 retries = (old.retries if old else 0) + 1
+                self._failing[key] = str(error)
                 self.statuses[key] = RowStatus("error", str(error), retries, changes.revision)
                 self._failed[key] = (now + backoff(retries), row if removed else None)
                 log.warning(
@@ -202,11 +213,12 @@ class Reconciler(Generic[K, R]):
 
     def _wake(self) -> None:
         waiting, self._waiters = self._waiters, []
+        errors = self.errors
         for revision, future in waiting:
             if future.done():
                 continue
             if self.applied >= revision:
-                future.set_result(self.errors)
+                future.set_result(errors)
             else:
                 self._waiters.append((revision, future))
 
