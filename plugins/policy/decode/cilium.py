@@ -6,6 +6,7 @@ allows nothing, and an empty list of peers names nobody.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ from axoneme.plugins.policy.decode.labels import (
 )
 from axoneme.plugins.policy.decode.ports import decode_icmps, decode_ports
 
+log = logging.getLogger(__name__)
+
 _SPEC: Final = (
     *("endpointSelector", "nodeSelector", "ingress", "ingressDeny", "egress", "egressDeny"),
     *("enableDefaultDeny", "labels", "description", "log"),
@@ -53,6 +56,8 @@ _LATER: Final = {
     Direction.EGRESS: ("toServices", "toFQDNs", "toNodes", "toGroups", "toRequires"),
 }
 _NOT_IN_DENY: Final = ("toFQDNs", "authentication")
+
+_NAMESPACE_KEYS: Final = (NAMESPACE_KEY, f"{K8S}:{NAMESPACE_KEY}", f"{ANY}:{NAMESPACE_KEY}")
 
 MAX_LOG: Final = 32
 
@@ -126,10 +131,10 @@ def _check_notes(spec: Node) -> None:
         spec.get("description").text(most=65536)
     for item in spec.get("labels").items():
         item.mapping("key", "source", "value")
-    log = spec.get("log")
-    if log.present:
-        log.mapping("value")
-        value = log.get("value")
+    note = spec.get("log")
+    if note.present:
+        note.mapping("value")
+        value = note.get("value")
         if value.present and not value.text(most=MAX_LOG).isprintable():
             raise value.error("must be printable")
 
@@ -137,13 +142,19 @@ def _check_notes(spec: Node) -> None:
 def _subject(obj: ClusterObject, node: Node) -> Selector:
     """A namespaced policy selects pods of its own namespace, whatever its terms say."""
     terms = cilium_terms(node)
-    if not obj.key.namespace:
+    own = obj.key.namespace
+    if not own:
         return selector(*terms)
-    for term in terms:
-        names = term.source in (K8S, ANY) and term.key == NAMESPACE_KEY
-        if names and term.operator == Operator.IN and obj.key.namespace not in term.values:
-            raise node.error(f"selects another namespace than {obj.key.namespace}")
-    return selector(*terms, in_namespace(obj.key.namespace))
+    labels: Any = node.get("matchLabels").value if node.get("matchLabels").present else {}
+    stated = [k for k in _NAMESPACE_KEYS if labels.get(k, own) != own]
+    if stated:
+        log.warning(
+            "policy names another namespace: its own applies",
+            extra={"object": str(obj.key), "field": node.path, "namespace": labels[stated[0]]},
+        )
+        kept = {k: v for k, v in labels.items() if k not in stated}
+        terms = cilium_terms(Node(node.obj, node.path, {**node.value, "matchLabels": kept}))
+    return selector(*terms, in_namespace(own))
 
 
 def _spec_rules(context: _Context, spec: Node) -> list[Rule]:

@@ -1,8 +1,10 @@
 """Reading a manifest strictly: every value has a path, and what is not understood is an error.
 
 A field that a decoder does not know is refused, not skipped: a misspelt ``fromEndpoint`` must
-never turn a rule for some peers into a rule for everybody. So is an explicit ``null`` in the
-place of a list. Two classes of refusal: :class:`InvalidObjectError` for what is wrong, and
+never turn a rule for some peers into a rule for everybody. So is an explicit ``null`` in one of
+Cilium's kinds, whose schemas have none; in its own kind Kubernetes reads it as absent.
+
+Two classes of refusal: :class:`InvalidObjectError` for what is wrong, and
 :class:`UnenforceableError` for what is right but cannot be enforced here yet.
 """
 
@@ -35,10 +37,12 @@ class UnenforceableError(InvalidObjectError):
 class Node:
     """A value in a manifest together with its path, ``spec.ingress[0].toPorts`` for example."""
 
-    def __init__(self, obj: str, path: str, value: Any) -> None:
+    def __init__(self, obj: str, path: str, value: Any, *, nulls: bool = False) -> None:
+        """With ``nulls`` a field that is ``null`` is absent, at any depth."""
         self.obj = obj
         self.path = path
         self.value = value
+        self.nulls = nulls
 
     def error(self, message: str, *, hint: str = "") -> InvalidObjectError:
         """An error about this value."""
@@ -60,16 +64,20 @@ class Node:
             if known and key not in known:
                 hint = f"known fields: {', '.join(known)}"
                 raise InvalidObjectError(self.obj, self._below(key), "no such field", hint=hint)
+        if known and self.nulls:
+            return {k: v for k, v in self.value.items() if v is not None}
         return self.value
 
     def get(self, key: str) -> Node:
         """The value under ``key``; :attr:`present` tells whether it is there."""
         value = self.value.get(key, _ABSENT) if isinstance(self.value, Mapping) else _ABSENT
-        return Node(self.obj, self._below(key), value)
+        if value is None and self.nulls:
+            value = _ABSENT
+        return Node(self.obj, self._below(key), value, nulls=self.nulls)
 
     @property
     def present(self) -> bool:
-        """Whether the manifest has this value, be it ``null``."""
+        """Whether the manifest has this value."""
         return self.value is not _ABSENT
 
     def items(self, *, most: int = MAX_LIST) -> Iterator[Node]:
@@ -80,7 +88,10 @@ class Node:
             raise self.error(f"must be a list, not {_kind(self.value)}")
         if len(self.value) > most:
             raise self.error(f"{len(self.value)} items, at most {most} are allowed")
-        return iter(Node(self.obj, f"{self.path}[{i}]", v) for i, v in enumerate(self.value))
+        return iter(
+            Node(self.obj, f"{self.path}[{i}]", v, nulls=self.nulls)
+            for i, v in enumerate(self.value)
+        )
 
     def text(self, *, most: int = 1024) -> str:
         """The value as text."""

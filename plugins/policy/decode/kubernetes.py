@@ -1,7 +1,8 @@
 """``networking.k8s.io/v1`` NetworkPolicy as rules.
 
 Source: Kubernetes API reference, NetworkPolicy v1. Its lists differ from Cilium's: an absent or
-empty ``from``, ``to`` or ``ports`` means everything, so ``- {}`` allows all.
+empty ``from``, ``to`` or ``ports`` means everything, so ``- {}`` allows all. A field that is
+``null`` is absent. Without a ``spec`` every pod of the namespace is selected.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _LISTS = {Direction.INGRESS: ("ingress", "from"), Direction.EGRESS: ("egress", "
 
 def decode_network_policy(obj: ClusterObject) -> list[Rule]:
     """The rules of a NetworkPolicy; an isolated direction has a rule without peers."""
-    spec = Node(str(obj.key), "", obj.body).get("spec")
+    spec = Node(str(obj.key), "", obj.body, nulls=True).get("spec")
     if not spec.present:
-        raise spec.error("is required")
+        spec = Node(spec.obj, spec.path, {})
     spec.mapping("podSelector", "ingress", "egress", "policyTypes")
     pods = spec.get("podSelector")
     terms = kubernetes_terms(pods) if pods.present else []
@@ -42,10 +43,7 @@ def decode_network_policy(obj: ClusterObject) -> list[Rule]:
         origin = Origin(obj.key, f"spec.{name}")
         rules.append(Rule(origin, subject, direction, selectors=()))
     for direction, (name, peers) in _LISTS.items():
-        listed = spec.get(name)
-        if listed.value is None:
-            continue  # null and absent are one in this API
-        decoded = [_rule(obj, subject, direction, item, peers) for item in listed.items()]
+        decoded = [_rule(obj, subject, direction, item, peers) for item in spec.get(name).items()]
         if direction in _policy_types(spec):
             rules += decoded
     return rules
@@ -57,7 +55,7 @@ def _policy_types(spec: Node) -> list[Direction]:
     if stated.present and stated.value:
         words = [item.choice("Ingress", "Egress").lower() for item in stated.items(most=2)]
         return [d for d in Direction if d.value in words]
-    egress = spec.get("egress").present and spec.get("egress").value is not None
+    egress = spec.get("egress").present
     return [Direction.INGRESS, Direction.EGRESS] if egress else [Direction.INGRESS]
 
 

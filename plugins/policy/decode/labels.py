@@ -81,7 +81,9 @@ def _terms(node: Node, *, prefixed: bool) -> list[Requirement]:
         for key in labels.mapping():
             value = labels.get(key)
             source, name = _key(value, key, prefixed=prefixed)
-            terms.append(Requirement(source, name, Operator.IN, (_value(value, source),)))
+            # Absent is null here, which Kubernetes reads as no text.
+            text = _value(value, source) if value.present else ""
+            terms.append(Requirement(source, name, Operator.IN, (text,)))
     for item in node.get("matchExpressions").items():
         terms.append(_expression(item, prefixed=prefixed))
     return terms
@@ -95,7 +97,8 @@ def _expression(item: Node, *, prefixed: bool) -> Requirement:
     source, name = _key(key, key.text(), prefixed=prefixed)
     operator = Operator(item.get("operator").choice(*(str(o.value) for o in Operator)))
     values = item.get("values")
-    listed = () if values.value is None else tuple(_value(v, source) for v in values.items())
+    none = not values.present or values.value is None
+    listed = () if none else tuple(_value(v, source) for v in values.items())
     if operator in (Operator.IN, Operator.NOT_IN) and not listed:
         raise values.error(f"operator {operator} needs values")
     if operator in (Operator.EXISTS, Operator.DOES_NOT_EXIST) and listed:

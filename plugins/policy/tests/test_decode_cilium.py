@@ -68,8 +68,18 @@ def test_subject_stays_in_its_namespace() -> None:
     selector = {"matchExpressions": [{"key": "reserved:init", "operator": "DoesNotExist"}]}
     found = rule({}, endpointSelector=selector)
     assert f"{NAMESPACE}=red" in peer_text(found.subject)
-    with pytest.raises(InvalidObjectError, match="another namespace"):
-        rule({}, endpointSelector={"matchLabels": {"io.kubernetes.pod.namespace": "blue"}})
+
+
+@pytest.mark.parametrize("source", ["", "k8s:", "any:"])
+def test_another_namespace_is_overridden(source: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A subject's label for the namespace gives way to the policy's own, as in Cilium."""
+    labels = {f"{source}io.kubernetes.pod.namespace": "blue", "app": "web"}
+    found = rule({}, endpointSelector={"matchLabels": labels})
+    assert peer_text(found.subject) == f"any:app=web, {NAMESPACE}=red"
+    assert "its own applies" in caplog.text
+    expression = {"key": NAMESPACE, "operator": "In", "values": ["blue"]}
+    found = rule({}, endpointSelector={"matchExpressions": [expression]})
+    assert "=blue" in peer_text(found.subject) and "=red" in peer_text(found.subject)
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,8 @@ def test_ports(port: dict[str, Any], wanted: PortRange) -> None:
         ),
         ({"podSelector": {"matchLabels": {"a": True}}}, "spec.podSelector.matchLabels.a"),
         ({"podSelector": {"matchLabels": {"a b": "c"}}}, "spec.podSelector.matchLabels.a b"),
-        ({"podSelector": None}, "spec.podSelector"),
+        ({"ingress": [None]}, "spec.ingress[0]"),
+        ({"ingress": [{"from": [{"podSelector": None}]}]}, "spec.ingress[0].from[0]"),
         ({"policyTypes": ["Both"]}, "spec.policyTypes[0]"),
         ({"hosts": []}, "spec.hosts"),
     ],
@@ -193,3 +194,54 @@ def test_bad_fields_are_named(spec: dict[str, Any], field: str) -> None:
         decode(policy(**spec))
     assert caught.value.field == field
     assert caught.value.obj == "NetworkPolicy red/p"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"podSelector": None}, {"podSelector": {}}),
+        ({"podSelector": {"matchLabels": None, "matchExpressions": None}}, {"podSelector": {}}),
+        (
+            {"podSelector": {"matchLabels": {"a": None}}},
+            {"podSelector": {"matchLabels": {"a": ""}}},
+        ),
+        ({"ingress": None, "egress": None, "policyTypes": None}, {}),
+        ({"ingress": [{"from": None, "ports": None}]}, {"ingress": [{}]}),
+        (
+            {"ingress": [{"from": [{"podSelector": None, "namespaceSelector": {}}]}]},
+            {"ingress": [{"from": [{"namespaceSelector": {}}]}]},
+        ),
+        (
+            {"ingress": [{"from": [{"podSelector": {}, "ipBlock": None}]}]},
+            {"ingress": [{"from": [{"podSelector": {}}]}]},
+        ),
+        (
+            {
+                "ingress": [
+                    {
+                        "from": [
+                            {"podSelector": None, "ipBlock": {"cidr": "10.0.0.0/8", "except": None}}
+                        ]
+                    }
+                ]
+            },
+            {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]},
+        ),
+        (
+            {"ingress": [{"ports": [{"port": 80, "protocol": None, "endPort": None}]}]},
+            {"ingress": [{"ports": [{"port": 80}]}]},
+        ),
+        ({"ingress": [{"ports": [{"port": None}]}]}, {"ingress": [{"ports": [{}]}]}),
+    ],
+)
+def test_null_is_absent(given: dict[str, Any], meant: dict[str, Any]) -> None:
+    """As for the API server: a policy that it takes is never left out for a null."""
+    assert decode(policy(**given)) == decode(policy(**meant))
+
+
+@pytest.mark.parametrize("more", [{}, {"spec": None}])
+def test_no_spec_isolates_the_namespace(more: dict[str, Any]) -> None:
+    """An empty spec selects every pod and allows nobody in."""
+    body = policy()
+    del body["spec"]
+    assert decode({**body, **more}) == decode(policy(podSelector={}))
