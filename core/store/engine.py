@@ -31,6 +31,8 @@ from axoneme.core.store.kinds import KindRegistry
 
 SUFFIX: Final = ".yaml"
 _STALE_SECONDS: Final = 60.0
+_SMALL: Final = 65536
+_REMEMBERED: Final = 256
 
 
 class FolderEngine:
@@ -40,6 +42,8 @@ class FolderEngine:
         self.root = root
         self.kinds = kinds or KindRegistry()
         self._swept: dict[Path, float] = {}
+        self._written: dict[ObjectKey, ClusterObject] = {}
+        """What this process wrote last: a watcher reads it at once, and need not parse it."""
 
     # Names
 
@@ -96,6 +100,9 @@ class FolderEngine:
         try:
             with path.open("rb") as file:
                 stat = os.fstat(file.fileno())
+                written = self._written.get(key)
+                if written is not None and written.resource_version == str(stat.st_mtime_ns):
+                    return written
                 if stat.st_size > manifest.MAX_BYTES:
                     raise InvalidObjectError(
                         str(key), "", f"larger than {manifest.MAX_BYTES} bytes"
@@ -249,7 +256,7 @@ class FolderEngine:
         text = manifest.dump({**body, "metadata": metadata})
         path = self.path(key)
         mtime = max(time.time_ns(), version + 1)
-        obj = self._parse(key, text, str(path), mtime)  # never write what cannot be read
+        obj = self._as_read(key, {**body, "metadata": metadata}, text, mtime)
         hidden = path.with_name(f".{uuid.uuid4().hex}.tmp")
         self._sweep(path.parent)
         try:
@@ -259,7 +266,28 @@ class FolderEngine:
         except OSError as error:
             hidden.unlink(missing_ok=True)
             raise StoreError(f"{key}: {error.strerror}") from error
+        self._remember(obj)
         return obj
+
+    def _as_read(
+        self, key: ObjectKey, body: Mapping[str, Any], text: str, version: int
+    ) -> ClusterObject:
+        """The object that a reader of ``text`` gets: never write what cannot be read.
+
+        YAML takes milliseconds; of plain words and numbers it is known what comes back.
+        """
+        copy = manifest.plain(body)
+        if copy is None or len(text) > _SMALL:
+            return self._parse(key, text, str(self.path(key)), version)
+        copy["metadata"]["resourceVersion"] = str(version)
+        obj = manifest.to_object(copy, self.kinds, str(self.path(key)))
+        return obj if obj.key == key else _with_key(obj, key)
+
+    def _remember(self, obj: ClusterObject) -> None:
+        self._written.pop(obj.key, None)
+        self._written[obj.key] = obj
+        while len(self._written) > _REMEMBERED:
+            self._written.pop(next(iter(self._written)), None)
 
     def _sweep(self, folder: Path) -> None:
         """Remove what killed writers left; we hold the lock, so only age matters to editors.

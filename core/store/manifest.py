@@ -26,6 +26,7 @@ except ImportError:  # pragma: no cover - libyaml is part of the wheels of PyYAM
 MAX_BYTES: Final = 3 * 1024 * 1024
 """Twice etcd's limit for one object; a larger file is refused unread."""
 
+_PLAIN_DEPTH: Final = 20
 _NAME = re.compile(r"[a-zA-Z0-9]([-a-zA-Z0-9_.:]{0,251}[a-zA-Z0-9])?")
 
 
@@ -52,6 +53,38 @@ def dump(body: Mapping[str, Any]) -> str:
     """YAML text of one manifest, keys in their order."""
     text: str = yaml.dump(dict(body), Dumper=Dumper, sort_keys=False, allow_unicode=True)
     return text
+
+
+def plain(body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A copy of a body, if YAML is sure to give it back as it is: printable words, whole numbers,
+    nothing deep. ``None`` if somebody has to look.
+    """
+    try:
+        copy: dict[str, Any] = _copied(body, 0)
+    except ValueError:
+        return None
+    return copy
+
+
+def _copied(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is str:
+        if value.isprintable():
+            return value
+    elif value is None or kind is int or kind is bool:
+        return value
+    elif depth < _PLAIN_DEPTH:
+        if kind is dict:
+            return {_name(k): _copied(v, depth + 1) for k, v in value.items()}
+        if kind is list:
+            return [_copied(v, depth + 1) for v in value]
+    raise ValueError
+
+
+def _name(key: Any) -> str:
+    if type(key) is str and key.isprintable():
+        return key
+    raise ValueError
 
 
 def _string_map(where: str, field: str, value: Any) -> dict[str, str]:
