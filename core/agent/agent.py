@@ -180,6 +180,7 @@ class Agent:
                 hooks=hooks,
                 pods=directory,
                 node=NodeFacts(self.ipv4, self.ipv6, self.device_mtu, lambda: self.gateways),
+                published=lambda: self.store.list("CiliumEndpoint"),
             )
         )
         grace = config.seconds("identity-change-grace-period")

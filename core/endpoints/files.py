@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from axoneme.core.model.labels import Label, LabelSet
 log = logging.getLogger(__name__)
 
 VERSION: Final = 1
+_LINK: Final = re.compile(rb'"ifname": ?"(axo[0-9a-f]{10})"')
 MAX_BYTES: Final = 1 << 20
 LATEST: Final = "latest"
 """The file of the endpoint that was made last: it stays when that endpoint goes."""
@@ -92,6 +94,18 @@ class EndpointFiles:
                 path.rename(path.with_suffix(".bad"))
         return found
 
+    def refused(self) -> dict[Path, str]:
+        """Files that were set aside, each with the link it is about; ``""`` if it does not say."""
+        found = {}
+        for path in sorted(self.folder.glob("*.bad")):
+            try:
+                with path.open("rb") as file:
+                    match = _LINK.search(file.read(MAX_BYTES))
+            except OSError:
+                match = None
+            found[path] = match[1].decode() if match else ""
+        return found
+
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.json"
 
@@ -125,9 +139,13 @@ def encode(saved: SavedEndpoint) -> dict[str, Any]:
 
 
 def decode(data: Any) -> SavedEndpoint:
-    """Read what :func:`encode` made; any other shape raises ``ValueError`` or ``KeyError``."""
-    if not isinstance(data, dict) or data.get("version") != VERSION:
-        raise ValueError(f"not an endpoint of version {VERSION}")
+    """Read what :func:`encode` made; any other shape raises ``ValueError`` or ``KeyError``.
+
+    Another version's file will do if all fields are there: a field that changes its meaning has to
+    change its name.
+    """
+    if not isinstance(data, dict):
+        raise ValueError("not an endpoint")
     texts = {name: str(data[name]) for name in _TEXTS}
     numbers = {name: int(data[name]) for name in _NUMBERS}
     endpoint = Endpoint(

@@ -144,11 +144,22 @@ class EndpointLinks:
         link = self._netlink.link(endpoint.ifname)
         return link.index if link is not None and link.alias.startswith(ENDPOINT_ALIAS) else 0
 
+    def attachments(self) -> dict[str, str]:
+        """Every endpoint link of ours by its name, with the attachment that it was made for."""
+        found = {}
+        for link in self._netlink.links():
+            ours, _, attachment = link.alias.partition(f"{ENDPOINT_ALIAS}:")
+            if not ours and attachment and host_name(attachment) == link.name:
+                found[link.name] = attachment
+        return found
+
     def check(self, endpoint: Endpoint) -> str:
         """What is wrong with an endpoint's interface; empty when all is well."""
         index = self.find(endpoint)
         if index != endpoint.ifindex:
             return f"link {endpoint.ifname} is gone"
+        if not endpoint.netns:  # an endpoint that was rebuilt: nobody knows
+            return ""
         if not Path(endpoint.netns).exists():
             return f"network namespace {endpoint.netns} is gone"
         try:

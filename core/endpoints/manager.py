@@ -189,7 +189,8 @@ class EndpointManager:
         other = self.by_pod(request.namespace, request.pod)
         if other is None or other.attachment_id.rpartition(":")[0] == request.container_id:
             return
-        if await self._parts.blocking(Path(other.netns).exists):
+        alive: bool = bool(other.netns) and await self._parts.blocking(Path(other.netns).exists)
+        if alive:
             raise ConflictError(
                 f"pod {request.owner} has endpoint {other.id} on this node already"
                 f" (container {other.attachment_id.rpartition(':')[0][:12]})",

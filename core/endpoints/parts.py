@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address
@@ -26,6 +26,7 @@ from axoneme.core.model.endpoint import (
     InterfaceSettings,
 )
 from axoneme.core.model.labels import LabelSet
+from axoneme.core.model.objects import ClusterObject
 from axoneme.core.state import Table
 
 T = TypeVar("T")
@@ -98,6 +99,8 @@ class EndpointParts:
     hooks: EndpointHooks
     pods: PodSource
     node: NodeFacts
+    published: Callable[[], Awaitable[list[ClusterObject]]] | None = None
+    """The CiliumEndpoint objects, to rebuild endpoints from whose state file is lost."""
     ids: EndpointIds = Factory(EndpointIds)
     given: set[int] = Factory(set)
     """Endpoints whose addresses somebody else gave: they are not ours to take back."""

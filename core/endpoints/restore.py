@@ -10,9 +10,13 @@ from attrs import evolve
 
 from axoneme.core.endpoints.files import SavedEndpoint
 from axoneme.core.endpoints.parts import EndpointParts, holder_of
-from axoneme.core.errors import AxonemeError, NotFoundError, RetryableError
+from axoneme.core.endpoints.rebuild import EndpointRebuilder
+from axoneme.core.errors import AxonemeError, NetlinkError, NotFoundError, RetryableError
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, EndpointState
 from axoneme.core.reconcile.reconciler import backoff
+
+TRIES = 4
+"""How often the kernel is asked for a link."""
 
 log = logging.getLogger(__name__)
 
@@ -22,21 +26,33 @@ class EndpointRestorer:
 
     def __init__(self, parts: EndpointParts) -> None:
         self._parts = parts
+        self._rebuilder = EndpointRebuilder(parts)
 
     async def restore(self) -> int:
         """Take over what the predecessor left: rows now, readiness in :meth:`finish`.
 
         Endpoints whose interface is gone are dropped; interfaces of ours that no endpoint owns
-        are removed. Identities keep their numbers, so pinned policy stays in force meanwhile.
+        are removed, save where a state file cannot be read. Identities keep their numbers, so
+        pinned policy stays in force meanwhile.
         """
         await self._parts.blocking(self._parts.files.prepare)
         latest = await self._parts.blocking(self._parts.files.latest)
         last = latest.endpoint.id if latest is not None else 0
         found = await self._parts.blocking(self._parts.files.load)
+        spared: set[str] = set()
         # The one made last comes last: ids and addresses go on after it.
         for saved in sorted(found, key=lambda s: s.endpoint.id == last):
             try:
-                await self._restore(saved)
+                await self._patiently(saved)
+            except NetlinkError as error:  # the pod may well be alive: its file and link stay
+                spared.add(saved.endpoint.ifname)
+                with contextlib.suppress(AxonemeError):
+                    self._parts.ids.claim(saved.endpoint.id)
+                    self._claim_addresses(saved)
+                log.error(
+                    "endpoint not restored, link kept",
+                    extra={"endpoint": saved.endpoint.name, "error": str(error)},
+                )
             except AxonemeError as error:
                 log.error(
                     "endpoint not restored",
@@ -45,9 +61,10 @@ class EndpointRestorer:
                 await self._parts.blocking(self._parts.links.remove, saved.endpoint.ifname)
                 await self._parts.blocking(self._parts.files.delete, saved.endpoint.id)
                 self._parts.ids.release(saved.endpoint.id)
+        spared |= await self._rebuilder.rebuild(self._restore)
+        keep = [*spared, *(e.ifname for e in self._parts.table.rows())]
         if latest is not None:
-            self._go_on_after(latest)
-        keep = [e.ifname for e in self._parts.table.rows()]
+            self._go_on_after(latest, held=latest.endpoint.ifname in keep)
         for name in await self._parts.blocking(self._parts.links.sweep, keep):
             log.info("half-made link removed", extra={"link": name})
         return len(self._parts.table)
@@ -68,6 +85,20 @@ class EndpointRestorer:
             self._parts.note(endpoint.id, state=EndpointState.READY, policy_revision=revision)
             self._parts.hooks.changed(self._parts.get(endpoint.id))
 
+    async def _patiently(self, saved: SavedEndpoint) -> None:
+        """Restore; a kernel that does not answer is asked a few times more."""
+        failures = 0
+        while True:
+            try:
+                await self._restore(saved)
+                break
+            except NetlinkError as error:
+                failures += 1
+                if failures == TRIES:
+                    raise
+                log.warning("link not seen", extra={"error": str(error)})
+                await asyncio.sleep(backoff(failures) / 4)
+
     async def _restore(self, saved: SavedEndpoint) -> None:
         endpoint = saved.endpoint
         index = await self._parts.blocking(self._parts.links.find, endpoint)
@@ -82,10 +113,10 @@ class EndpointRestorer:
         self._parts.table.upsert(restored)
         self._parts.realizer.write(restored)
 
-    def _go_on_after(self, latest: SavedEndpoint) -> None:
+    def _go_on_after(self, latest: SavedEndpoint, *, held: bool) -> None:
         """Conntrack remembers dead pods by address and id: neither comes back at once."""
         self._parts.ids.resume(latest.endpoint.id)
-        if latest.addresses_given or latest.endpoint.id in self._parts.table:
+        if latest.addresses_given or held:
             return
         pair = AddressPair(latest.endpoint.ipv4, latest.endpoint.ipv6)
         for one in (AddressPair(pair.ipv4, None), AddressPair(None, pair.ipv6)):

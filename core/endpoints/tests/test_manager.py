@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from axoneme.core.datapath.attachments import Attachment, attachment_key
-from axoneme.core.endpoints import podsource
+from axoneme.core.endpoints import podsource, restore
 from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import MadeLink, host_name
 from axoneme.core.endpoints.manager import EndpointManager
+from axoneme.core.endpoints.objects import API_VERSION, KIND, encode_metadata, encode_status
 from axoneme.core.endpoints.parts import EndpointParts, NodeFacts
 from axoneme.core.endpoints.pods import Namespace, Pod, pod_tables
 from axoneme.core.endpoints.podsource import EndpointRefresher, PodDirectory
@@ -52,6 +53,7 @@ class Kernel:
         self.fail = ""
         self.links: dict[str, int] = {}
         self.up: list[str] = []
+        self.asked: list[str] = []
         self.addresses: dict[IPv4Address, str] = {}
         self.labels_now = LabelSet.parse(["k8s:app=web"])
         self.told: list[str] = []
@@ -74,6 +76,7 @@ class Kernel:
 
     def make(self, request: EndpointRequest, settings: InterfaceSettings) -> MadeLink:
         self.next += 1
+        self.asked.append(request.attachment_id)
         self.links[host_name(request.attachment_id)] = self.next
         self.step("make", NetlinkError("no link", errno=1))
         return MadeLink(host_name(request.attachment_id), self.next, 2, "02:00:00:00:00:01", "x")
@@ -98,6 +101,9 @@ class Kernel:
 
     def check(self, endpoint: Endpoint) -> str:
         return "" if endpoint.ifname in self.links else "gone"
+
+    def attachments(self) -> dict[str, str]:
+        return {host_name(a): a for a in self.asked if host_name(a) in self.links}
 
     def sweep(self, keep: Any) -> list[str]:
         gone = [n for n in self.links if n not in set(keep)]
@@ -185,6 +191,7 @@ class Bench:
                 hooks=kernel,
                 pods=kernel,
                 node=NodeFacts(True, False, lambda: 1500, lambda: [IPv4Address("10.0.0.1")]),
+                published=lambda: self.store.list(KIND),
             )
         )
         self.manager.accepting = True
@@ -588,8 +595,8 @@ def test_restart_goes_on_where_ids_and_addresses_were(tmp_path: Path) -> None:
             assert pair.ipv4 is not None
             pool.release(pair.ipv4, owner)
 
-        bench.kernel.allocate = allocate  # type: ignore[method-assign]
-        bench.kernel.release = release  # type: ignore[method-assign]
+        bench.kernel.allocate = allocate  # type: ignore[method-assign,assignment]
+        bench.kernel.release = release  # type: ignore[method-assign,assignment]
         await bench.manager.add(request("old", "c1"))
         dead = await bench.manager.add(request("dead", "c2"))
         await bench.manager.remove("c2:eth0")
@@ -602,5 +609,69 @@ def test_restart_goes_on_where_ids_and_addresses_were(tmp_path: Path) -> None:
             made = await bench.manager.add(request(pod, f"c-{pod}"))
             assert (made.id, made.ipv4) > (dead.id, dead.ipv4)
             dead = made
+
+    run(tmp_path, work)
+
+
+@pytest.mark.parametrize("text", ['{"version":2}', "\x00garbage", '{"version":9,"ifname":"%s"}'])
+def test_bad_state_file_cuts_no_pod(tmp_path: Path, text: str) -> None:
+    """The endpoint is rebuilt from its object; without one its link stays at least."""
+
+    async def work(bench: Bench) -> None:
+        endpoint = await bench.manager.add(request())
+        body = encode_status(endpoint, None, None)
+        metadata = encode_metadata(endpoint, "", {})
+        path = bench.kernel.files.folder / f"{endpoint.id}.json"
+        path.write_text(text.replace("%s", endpoint.ifname))
+        bench.manager.close()
+        bench.kernel.addresses.clear()
+        bench.again()
+        assert await bench.manager.restore() == 0
+        assert endpoint.ifname in bench.kernel.links
+        await bench.store.create(
+            {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": body}
+        )
+        bench.manager.close()
+        bench.again()
+        assert await bench.manager.restore() == 1
+        (row,) = bench.manager.table.rows()
+        for field in ("id", "pod", "ipv4", "identity", "labels", "ifindex", "attachment_id"):
+            assert getattr(row, field) == getattr(endpoint, field)
+        assert not bench.kernel.files.refused()
+        assert [s.endpoint.id for s in bench.kernel.files.load()] == [endpoint.id]
+
+    run(tmp_path, work)
+
+
+def test_kernel_that_does_not_answer_cuts_no_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked a few times; then file and link stay for the next start."""
+
+    async def work(bench: Bench) -> None:
+        endpoint = await bench.manager.add(request())
+        monkeypatch.setattr(restore, "backoff", lambda _: 0.01)
+        find, failures = bench.kernel.find, 0
+
+        def flaky(asked: Any) -> Any:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise NetlinkError("no buffer", errno=105)
+            return find(asked)
+
+        bench.kernel.find = flaky  # type: ignore[method-assign,assignment]
+        for times, expected in ((99, 0), (2, 1)):
+            failures = times
+            bench.manager.close()
+            bench.kernel.addresses.clear()
+            bench.again()
+            assert await bench.manager.restore() >= expected
+            assert endpoint.ifname in bench.kernel.links
+            assert (bench.manager.by_attachment("c1:eth0") is not None) == bool(expected)
+            failures = 0
+            other = await bench.manager.add(request(f"other-{times}", f"c-{times}"))
+            assert other.id != endpoint.id
+            assert other.ipv4 != endpoint.ipv4
 
     run(tmp_path, work)
