@@ -42,8 +42,33 @@ static __always_inline int axo_netdev_unparsed(const struct axo_ctx *ctx,
 	return axo_netdev_is_pod(ours) ? reason : TC_ACT_OK;
 }
 
+/*
+ * Finds whom the packet is for. What is for one of this node's pods under its own address is as its
+ * sender sent it; what is for the node may be an answer to a pod. AXO_NEXT: *to is set, or NULL.
+ */
+static __always_inline int axo_netdev_receiver(struct __sk_buff *skb, struct axo_ctx *ctx,
+					       struct axo_endpoint **to)
+{
+	struct axo_endpoint *ep = axo_endpoint_by_addr(&ctx->daddr);
+	struct axo_addr sent_to = ctx->daddr;
+	int ret;
+
+	AXO_OPAQUE(ep);
+	*to = ep;
+	if (ep && !(ep->flags & AXO_EP_HOST))
+		return AXO_NEXT;
+	ret = AXO_STAGES(from_netdev_translate);
+	if (ret == AXO_NEXT && !axo_addr_equal(&sent_to, &ctx->daddr)) {
+		ep = axo_endpoint_by_addr(&ctx->daddr);
+		AXO_OPAQUE(ep);
+		*to = ep;
+	}
+	return ret;
+}
+
 static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
+	struct axo_endpoint *to;
 	int ret, source;
 
 	/* a VLAN is another network: its own device, if there is one, sees the packet bare */
@@ -64,13 +89,17 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 	/* nor does anybody speak from an address that no router forwards */
 	if (AXO_UNLIKELY(axo_addr_is_martian(&ctx->saddr) || (ctx->pkt & AXO_PKT_LINKLOCAL)))
 		return axo_netdev_is_pod(&ctx->daddr) ? -AXO_DROP_INVALID_SIP : TC_ACT_OK;
-	ret = AXO_STAGES(from_netdev_translate);
-	if (ret != AXO_NEXT)
+	ret = axo_netdev_receiver(skb, ctx, &to);
+	if (ret != AXO_NEXT || !to)
 		return ret;
+	if (to->flags & AXO_EP_HOST) {
+		ctx->dst_identity = AXO_ID_HOST;
+		return AXO_NEXT;
+	}
 	/* nor does this node speak to its pods from out there: conntrack would take it for a known peer */
-	if (AXO_UNLIKELY(source) && axo_netdev_is_pod(&ctx->daddr))
+	if (AXO_UNLIKELY(source))
 		return -AXO_DROP_INVALID_SIP;
-	return axo_deliver_local(skb, ctx);
+	return axo_deliver_endpoint(skb, ctx, to);
 }
 
 int from_netdev(struct __sk_buff *skb)
@@ -100,8 +129,7 @@ int to_netdev(struct __sk_buff *skb)
 {
 	struct axo_ctx *ctx;
 
-	/* what the tunnel made is the node's own, and done */
-	if (axo_mark_is(skb, AXO_MARK_OVERLAY))
+	if (axo_mark_is_done(skb))
 		return TC_ACT_OK;
 	ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_TO_NETWORK);
 	if (!ctx)

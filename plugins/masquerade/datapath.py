@@ -18,7 +18,8 @@ DEVICE_MAP: Final = "axo_masq_dev"
 
 
 def register_stages(datapath: DatapathRegistry) -> None:
-    """Translate what leaves and enters by native devices."""
+    """Translate what leaves and enters by native devices; say early what never will be."""
+    datapath.stage("egress_forward", "masquerade_egress_forward", SOURCE, order=-100)
     datapath.stage("to_netdev_translate", "masquerade_to_netdev_translate", SOURCE)
     datapath.stage("from_netdev_translate", "masquerade_from_netdev_translate", SOURCE)
 

@@ -258,6 +258,22 @@ static __always_inline int axo_masq_out(struct __sk_buff *skb, struct axo_ctx *c
 	return rc ? rc : AXO_NEXT;
 }
 
+/* Whether the destination or the settings leave a packet as it is, whoever sends it. */
+static __always_inline int axo_masq_exempt(const struct axo_ctx *ctx)
+{
+	if (ctx->family == 4)
+		return !AXO_MASQ_IPV4 || (AXO_MASQ_EXEMPT4);
+	return !AXO_MASQ_IPV6 || (AXO_MASQ_EXEMPT6);
+}
+
+/* Stage egress_forward: spares to_netdev the packets that it would only look at. */
+static __always_inline int masquerade_egress_forward(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	if (!(ctx->pkt & (AXO_PKT_MULTICAST | AXO_PKT_ICMP_ERROR)) && axo_masq_exempt(ctx))
+		ctx->pkt |= AXO_PKT_KEEPS_ADDR;
+	return AXO_NEXT;
+}
+
 /* Stage to_netdev_translate. */
 static __always_inline int masquerade_to_netdev_translate(struct __sk_buff *skb,
 							  struct axo_ctx *ctx)

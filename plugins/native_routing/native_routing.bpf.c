@@ -86,6 +86,8 @@ static __always_inline int native_routing_egress_forward(struct __sk_buff *skb,
 	rc = native_routing_hop(skb, ctx);
 	if (rc)
 		return rc;
+	if (ctx->pkt & AXO_PKT_KEEPS_ADDR)
+		axo_mark_set(skb, AXO_MARK_KEEPS);
 	axo_trace(skb, ctx, AXO_TRACE_TO_NETWORK, fib.ifindex);
 	return axo_redirect_neigh(fib.ifindex, &hop, sizeof(hop), 0);
 }

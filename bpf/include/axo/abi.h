@@ -60,6 +60,7 @@ struct axo_addr {
 #define AXO_PKT_ICMP_ERROR 0x04 /* ICMP error, an inner packet follows the 8-byte header */
 #define AXO_PKT_MULTICAST  0x08 /* destination is multicast or broadcast */
 #define AXO_PKT_LINKLOCAL  0x10 /* IPv6: source or destination is link-local or unspecified */
+#define AXO_PKT_KEEPS_ADDR 0x20 /* from a pod: no device that it leaves by will translate it */
 
 /* ctx->ct_state: numbers of Cilium's trace reasons. */
 #define AXO_CT_NEW	   0

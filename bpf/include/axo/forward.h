@@ -18,11 +18,21 @@ static int (*axo_redirect_neigh)(u32 ifindex, void *params, int plen, u64 flags)
 
 /* Where skb->mark says what was done with a packet; values as Cilium's. */
 #define AXO_MARK_MASK	 0x0f00
+#define AXO_MARK_KEEPS	 0x0300 /* a pod's, on its way out, and needs no translation */
 #define AXO_MARK_OVERLAY 0x0400 /* encapsulated */
 
 static __always_inline int axo_mark_is(const struct __sk_buff *skb, u32 what)
 {
 	return (skb->mark & AXO_MARK_MASK) == what;
+}
+
+/*
+ * Whether a program has dealt with the packet on this node already. The mark is the kernel's own: it
+ * is not on the wire, and is cleared when a packet leaves a pod's namespace.
+ */
+static __always_inline int axo_mark_is_done(const struct __sk_buff *skb)
+{
+	return axo_mark_is(skb, AXO_MARK_KEEPS) || axo_mark_is(skb, AXO_MARK_OVERLAY);
 }
 
 static __always_inline void axo_mark_set(struct __sk_buff *skb, u32 what)

@@ -299,6 +299,17 @@ def test_other_nodes_see_the_node_in_a_tunnel(bench: PacketBench, family: str) -
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_marked_as_done_is_not_looked_at_again(bench: PacketBench, family: str) -> None:
+    """A program saw on the packet's way out that it keeps its address (``AXO_MARK_KEEPS``)."""
+    packet = ip(family, POD[family], WORLD[family]) / TCP(sport=40000, dport=443)
+    done = bench.run("to_netdev", packet, ifindex=LO, mark=0x300)
+    assert (done.verdict, done.data) == (OK, bytes(Ether(bytes(packet))))
+    assert not mappings(bench, family)
+    done = bench.run("to_netdev", packet, ifindex=LO, mark=0x500)
+    assert done.data != bytes(Ether(bytes(packet)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_the_nodes_own_packets_are_left_alone(bench: PacketBench, family: str) -> None:
     """No mapping, no change."""
     packet = ip(family, NODE[family], WORLD[family]) / TCP(sport=40000, dport=443)
