@@ -6,7 +6,7 @@ What is decided here, and why: ``core/decisions/0005-invalid-policies.md``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
@@ -36,7 +36,9 @@ class PolicySources:
     def __init__(self, decode: Decode, last_good: LastGood) -> None:
         self._decode = decode
         self._last_good = last_good
-        self._rules: dict[ObjectKey, tuple[Sequence[Rule], InForce]] = {}
+        self._seen: set[ObjectKey] = set()
+        self._good: dict[ObjectKey, Sequence[Rule] | None] = {}
+        self._locks: dict[ObjectKey, Sequence[Rule]] = {}
         self._refused: dict[ObjectKey, str] = {}
 
     def put(self, obj: ClusterObject) -> Outcome:
@@ -48,6 +50,8 @@ class PolicySources:
         except AxonemeError as error:
             return self._refuse(obj.key, str(error))
         self._last_good.remember(obj)
+        self._good[obj.key] = rules
+        self._locks.pop(obj.key, None)
         return self._accept(obj.key, rules, InForce.CURRENT, "")
 
     def refuse(self, key: ObjectKey, message: str) -> Outcome:
@@ -56,13 +60,15 @@ class PolicySources:
 
     def remove(self, key: ObjectKey) -> None:
         """An object is deleted."""
-        self._rules.pop(key, None)
+        self._seen.discard(key)
+        self._good.pop(key, None)
+        self._locks.pop(key, None)
         self._refused.pop(key, None)
         self._last_good.forget(key)
 
     def synced(self) -> None:
         """Everything that exists has been put once."""
-        self._last_good.sweep(self._rules)
+        self._last_good.sweep(self._seen)
 
     def _read(self, obj: ClusterObject) -> Sequence[Rule]:
         try:
@@ -73,26 +79,43 @@ class PolicySources:
             log.exception("policy decoder failed", extra={"object": str(obj.key)})
             raise InvalidObjectError(str(obj.key), "", f"cannot be read: {error!r}") from error
 
-    def _refuse(self, key: ObjectKey, message: str, locked: Iterable[Rule] = ()) -> Outcome:
-        rules, force = self._rules.get(key, ((), InForce.NONE))
-        if force in (InForce.CURRENT, InForce.LAST_GOOD):
-            return self._accept(key, rules, InForce.LAST_GOOD, message)
+    def _refuse(
+        self, key: ObjectKey, message: str, locked: Sequence[Rule] | None = None
+    ) -> Outcome:
+        """With ``locked`` for what is right but ahead; a mistake leaves the locks that are."""
+        if locked is not None:
+            self._locks[key] = locked
+        locks = self._locks.get(key, ())
+        good = self._good.get(key)
+        if good is None:
+            good = self._good[key] = self._recall(key)
+        if good is not None:
+            return self._accept(key, _locked(good, locks), InForce.LAST_GOOD, message)
+        return self._accept(key, locks, InForce.LOCKED if locks else InForce.NONE, message)
+
+    def _recall(self, key: ObjectKey) -> Sequence[Rule] | None:
+        """The rules of the version on disk, if they can still be read."""
         kept = self._last_good.recall(key)
-        if kept is not None:
-            try:
-                return self._accept(key, self._read(kept), InForce.LAST_GOOD, message)
-            except AxonemeError as error:
-                log.warning(
-                    "last good policy refused", extra={"object": str(key), "error": str(error)}
-                )
-        rules = tuple(locked)
-        return self._accept(key, rules, InForce.LOCKED if rules else InForce.NONE, message)
+        if kept is None:
+            return None
+        try:
+            return self._read(kept)
+        except AxonemeError as error:
+            log.warning("last good policy refused", extra={"object": str(key), "error": str(error)})
+            return None
 
     def _accept(
         self, key: ObjectKey, rules: Sequence[Rule], force: InForce, message: str
     ) -> Outcome:
-        self._rules[key] = (rules, force)
+        self._seen.add(key)
         if message and self._refused.get(key) != message:
             log.warning("policy refused", extra={"object": str(key), "error": message})
         self._refused[key] = message
         return Outcome(rules, PolicyRow(key, not message, force, len(rules), message))
+
+
+def _locked(good: Sequence[Rule], locks: Sequence[Rule]) -> Sequence[Rule]:
+    """The last good rules, and default deny where the new version is about more than they are."""
+    closed = {(r.subject, r.direction) for r in good if r.default_deny}
+    added = [r for r in locks if (r.subject, r.direction) not in closed]
+    return [*good, *added] if added else good

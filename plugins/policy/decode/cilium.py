@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from axoneme.core.model.labels import ANY, K8S, NAMESPACE_KEY
+from axoneme.core.model.labels import ANY, K8S, NAMESPACE_KEY, RESERVED
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import (
     CidrPeer,
@@ -58,6 +58,8 @@ _LATER: Final = {
 _NOT_IN_DENY: Final = ("toFQDNs", "authentication")
 
 _NAMESPACE_KEYS: Final = (NAMESPACE_KEY, f"{K8S}:{NAMESPACE_KEY}", f"{ANY}:{NAMESPACE_KEY}")
+
+APISERVER: Final = "kube-apiserver"
 
 MAX_LOG: Final = 32
 
@@ -194,6 +196,7 @@ def _item(context: _Context, direction: Direction, item: Node, *, deny: bool) ->
     if given and given[0] in later:
         list(item.get(given[0]).items())
         raise item.get(given[0]).unenforceable(given[0])
+    _check_apiserver(item, given, selectors)
     _check_authentication(item)
     if not given and not ports:
         selectors = ()  # an item that says nothing allows nothing: reference §2.2
@@ -255,6 +258,23 @@ def _cidr_set(node: Node) -> CidrPeer:
     return cidr_peer(node.get("cidr"), node.get("except"))
 
 
+def _check_apiserver(item: Node, given: list[str], selectors: tuple[Selector, ...] | None) -> None:
+    """Nothing gives addresses the identity of the API server yet: a rule for it would be inert."""
+    if not given:
+        return
+    words = item.get(given[0])
+    if given[0].endswith("Entities"):
+        for node in words.items():
+            if node.value == APISERVER:
+                raise node.unenforceable(f"entity {APISERVER}")
+    elif any(
+        r.source == RESERVED and r.key == APISERVER and r.operator in (Operator.IN, Operator.EXISTS)
+        for s in selectors or ()
+        for r in s.requirements
+    ):
+        raise words.unenforceable(f"label {RESERVED}:{APISERVER}")
+
+
 def _check_authentication(item: Node) -> None:
     node = item.get("authentication")
     if not node.present:
@@ -266,11 +286,18 @@ def _check_authentication(item: Node) -> None:
 
 
 def _lockdown(context: _Context, spec: Node) -> list[Rule]:
-    """Default deny, and nothing else, for every direction that the spec is about."""
+    """Default deny, and nothing else, for every direction that the spec is about.
+
+    Also for one whose ``enableDefaultDeny`` is false: what cannot be enforced may restrict there.
+    """
     rules: dict[Direction, Rule] = {}
     for name, direction, _ in _LISTS:
         value: Any = spec.get(name).value if spec.get(name).present else None
         if isinstance(value, list) and value:
             origin = Origin(context.obj.key, f"{spec.path}.{name} (locked)")
+            rules[direction] = Rule(origin, context.subject, direction, selectors=())
+    for direction, wanted in context.stated.items():
+        if wanted and direction not in rules:
+            origin = Origin(context.obj.key, f"{spec.path}.enableDefaultDeny (locked)")
             rules[direction] = Rule(origin, context.subject, direction, selectors=())
     return list(rules.values())

@@ -77,6 +77,8 @@ def decode_ports(node: Node, *, deny: bool) -> list[PortRange]:
         listed = [_port(p) for p in ports.items(most=MAX_PORTS)]
         for name in _L7_FIELDS:
             field = item.get(name)
+            if name == "serverNames" and field.present and not list(field.items()):
+                raise field.error("needs at least one name")
             if field.present and field.value:
                 raise field.unenforceable(f"{name} (a rule above L4)")
         if not listed:

@@ -186,6 +186,14 @@ PORT = {"ports": [{"port": "80", "protocol": "TCP"}]}
             "spec.egress[0].toPorts[0].listener",
         ),
         ({"egress": [{"toFQDNs": [{"matchName": "a.b"}]}]}, "spec.egress[0].toFQDNs"),
+        (
+            {"egress": [{"toEntities": ["world", "kube-apiserver"]}]},
+            "spec.egress[0].toEntities[1]",
+        ),
+        (
+            {"ingress": [{"fromEndpoints": [{"matchLabels": {"reserved:kube-apiserver": ""}}]}]},
+            "spec.ingress[0].fromEndpoints",
+        ),
         ({"egress": [{"toServices": [{}]}]}, "spec.egress[0].toServices"),
         ({"egress": [{"toGroups": []}]}, "spec.egress[0].toGroups"),
         ({"egress": [{"toNodes": [{}]}]}, "spec.egress[0].toNodes"),
@@ -271,6 +279,14 @@ def test_node_selector() -> None:
         (
             {"ingress": [{"toPorts": [{"ports": [{"port": "80"}] * 41}]}]},
             "spec.ingress[0].toPorts[0].ports",
+        ),
+        (
+            {"egress": [{"toPorts": [{**PORT, "serverNames": []}]}]},
+            "spec.egress[0].toPorts[0].serverNames",
+        ),
+        (
+            {"egress": [{"toPorts": [{**PORT, "serverNames": None}]}]},
+            "spec.egress[0].toPorts[0].serverNames",
         ),
         ({"ingress": [{"icmps": [{"fields": []}]}]}, "spec.ingress[0].icmps[0].fields"),
         (

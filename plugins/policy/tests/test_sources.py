@@ -76,6 +76,43 @@ def test_never_good_and_unenforceable_locks(sources: PolicySources) -> None:
     assert (rule.selectors, rule.default_deny, rule.direction.value) == ((), True, "ingress")
 
 
+DB = {"matchLabels": {"app": "db"}}
+FQDN = {"toFQDNs": [{"matchName": "x.io"}]}
+
+
+def test_a_tightening_ahead_of_us_locks_what_is_new(tmp_path: Path) -> None:
+    """The last good rules stay, and what they were not about gets default deny; also later."""
+    sources = made(tmp_path)
+    good = sources.put(GOOD)
+    ahead = policy(endpointSelector=DB, ingress=[], egress=[FQDN])
+    for kept in (sources.put(ahead), sources.put(ahead), made(tmp_path).put(ahead)):
+        assert kept.row.in_force == InForce.LAST_GOOD
+        first, lock = kept.rules or ()
+        assert [first] == list(good.rules or ())
+        assert (lock.selectors, lock.default_deny, lock.direction.value) == ((), True, "egress")
+        assert "db" in str(lock.subject) and "db" not in str(first.subject)
+    assert sources.put(WRONG).rules == sources.put(ahead).rules  # nor does a mistake open it
+    loose = policy({"fromEndpoints": [{}]}, enableDefaultDeny={"ingress": False})
+    assert len(sources.put(loose).rules or ()) == 1
+    assert [r.default_deny for r in sources.put(AHEAD).rules or ()] == [False, True]
+
+
+def test_a_stated_default_deny_locks(sources: PolicySources) -> None:
+    """A direction without rules that asks for default deny gets it."""
+    body = policy(ingress=[], egress=[FQDN], enableDefaultDeny={"ingress": True})
+    outcome = sources.put(body)
+    assert {r.direction.value for r in outcome.rules or ()} == {"ingress", "egress"}
+    assert outcome.row.in_force == InForce.LOCKED
+    wrong = sources.put(WRONG)
+    assert (wrong.rules, wrong.row.in_force) == (outcome.rules, InForce.LOCKED)
+
+
+def test_a_deny_of_the_api_server_locks(sources: PolicySources) -> None:
+    """Nothing has that identity yet: such a deny would be called current and deny nothing."""
+    outcome = sources.put(policy(ingress=[], egressDeny=[{"toEntities": ["kube-apiserver"]}]))
+    assert (outcome.row.valid, outcome.row.in_force) == (False, InForce.LOCKED)
+
+
 def test_a_decoder_that_breaks_is_one_bad_object(tmp_path: Path) -> None:
     """An error nobody thought of refuses that object and is not raised (CVE-2023-41332)."""
 
