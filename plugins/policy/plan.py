@@ -1,14 +1,24 @@
 """How to get a trie from one state to another without a moment that is wrong.
 
 A packet denied in both states must never pass between them, one allowed in both must never drop.
-In place, denies are set first, then allows, then what is gone is removed. That is safe unless a
-deny goes (or turns into an allow) while an allow goes too: an old allow could then be seen beside
-a new one, with the deny that hid it gone already. Such a change is built beside the old trie and
-swapped in by one update; so is a large one, where that is also quicker.
+In place, denies are set first, then allows, then what is gone is removed. A reader looks twice: at
+the entries of any peer, later at those of the packet's own; between the two, any number of steps
+may happen. What it then puts together would be wrong if
 
-Why that is enough: set aside the lookup of the other trie. While no deny goes, every packet denied
-before is denied throughout, by the same entry or for want of an allow. While no allow goes, the
-allows present are those of the new state, and its denies were all set before them.
+* a deny goes (or turns into an allow) and anything else changes: an old allow could be seen beside
+  the place where the deny was;
+* a deny of any peer comes with an allow of one: the first look precedes the deny, the second
+  follows the allow;
+* an allow of any peer comes for one of a peer that goes: the reader misses both.
+
+Such a change is built beside the old trie and swapped in by one update; so is a large one, where
+that is also quicker.
+
+Why that is enough: while no deny goes, a packet that one denied before is denied throughout, in
+whichever look finds it. A packet denied for want of an allow meets an allow that is new only after
+the denies of the new state, and sees those too: its own look comes last, and where the allow is its
+own, no deny of any peer is new. An allow that goes is looked for before its successor was there
+only where the successor is any peer's.
 """
 
 from __future__ import annotations
@@ -55,9 +65,21 @@ def plan(
     """The steps of a change of ``old``."""
     denies = tuple((k, v) for k, v in upserts.items() if v.deny)
     allows = tuple((k, v) for k, v in upserts.items() if not v.deny)
-    deny_goes = any(v.deny for v in deletes.values()) or any(
-        k in old and old[k].deny for k, _ in allows
-    )
-    allow_goes = any(not v.deny for v in deletes.values())
-    swap = (deny_goes and allow_goes) or len(upserts) + len(deletes) > SWAP_ABOVE
+    changes = len(upserts) + len(deletes)
+    swap = changes > SWAP_ABOVE or (changes > 1 and _tears(old, denies, allows, deletes))
     return Plan(swap, denies, allows, tuple(deletes))
+
+
+def _tears(
+    old: Entries,
+    denies: tuple[tuple[PolicyKey, PolicyValue], ...],
+    allows: tuple[tuple[PolicyKey, PolicyValue], ...],
+    deletes: Mapping[PolicyKey, PolicyValue],
+) -> bool:
+    """Whether a reader between the steps could see something that is in neither state."""
+    if any(v.deny for v in deletes.values()) or any(k in old and old[k].deny for k, _ in allows):
+        return True
+    coming = [k for k, _ in allows if k not in old]
+    if any(not k.peer and not (k in old and old[k].deny) for k, _ in denies):
+        return any(k.peer for k in coming)
+    return any(k.peer for k in deletes) and any(not k.peer for k in coming)

@@ -86,6 +86,7 @@ static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 p
 	key.dir = dir;
 	key.proto = ctx->proto;
 	key.port = policy_port(ctx);
+	/* anybody's first: plan.py counts on it where a trie is changed in place */
 	any = bpf_map_lookup_elem(entries, &key);
 	AXO_OPAQUE(any);
 	if (!peer)

@@ -135,12 +135,34 @@ def _states(old: Any, new: Any, chance: random.Random) -> list[dict[PolicyKey, P
 def test_no_moment_between_two_states_is_wrong(
     before: list[Any], after: list[Any], chance: random.Random
 ) -> None:
-    """A packet denied before and after never passes meanwhile; one allowed in both never drops."""
+    """A packet denied before and after never passes meanwhile; one allowed in both never drops.
+
+    A reader looks at any peer's entries in one state, at its own in that one or a later one.
+    """
     old, new = entries_of(before), entries_of(after)
-    for state in _states(old, new, chance):
-        for packet in PACKETS:
-            if passes(old, packet) == passes(new, packet):
-                assert passes(state, packet) == passes(old, packet), packet
+    states = _states(old, new, chance)
+    swap = plan(old, *difference(old, new)).swap  # then a reader keeps the trie that it began with
+    steady = [p for p in PACKETS if passes(old, p) == passes(new, p)]
+    for number, first in enumerate(states):
+        for second in [first] if swap else states[number:]:
+            seen = {k: v for k, v in first.items() if not k.peer}
+            seen |= {k: v for k, v in second.items() if k.peer}
+            for packet in steady:
+                assert passes(seen, packet) == passes(old, packet), packet
+
+
+def test_a_deny_that_moves_to_any_peer_swaps() -> None:
+    """A reader that saw the old allow of any peer must not miss the deny of its own after that."""
+    old = entries_of([(ANY_PEER, PortRange(), False), (PEER, PortRange(), True)])
+    new = entries_of([(ANY_PEER, PortRange(), True)])
+    assert plan(old, *difference(old, new)).swap
+
+
+def test_a_deny_that_goes_alone_is_a_patch() -> None:
+    """Nothing else could be put together with it."""
+    old = entries_of([(ANY_PEER, PortRange(), False), (PEER, PortRange(6), True)])
+    new = entries_of([(ANY_PEER, PortRange(), False)])
+    assert not plan(old, *difference(old, new)).swap
 
 
 def test_adding_an_allow_is_a_patch() -> None:
