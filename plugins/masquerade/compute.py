@@ -83,6 +83,20 @@ def origin_key(key: NatKey, entry: NatEntry) -> NatKey:
     return kind(addr, key.saddr, key.proto, Direction.OUT, entry.port, key.sport)  # type: ignore[arg-type]
 
 
+def partner_key(key: NatKey, entry: NatEntry) -> NatKey:
+    """The other side of a mapping."""
+    return answer_key(key, entry) if key.dir == Direction.OUT else origin_key(key, entry)
+
+
+def partner_of(
+    key: NatKey, entry: NatEntry, find: Callable[[NatKey], NatEntry | None]
+) -> NatEntry | None:
+    """The other side, unless it is lost: what stands there then may belong to another flow."""
+    other = partner_key(key, entry)
+    found = find(other)
+    return found if found is not None and partner_key(other, found) == key else None
+
+
 def expired(
     late: Mapping[NatKey, NatEntry], find: Callable[[NatKey], NatEntry | None], now: int
 ) -> list[NatKey]:
@@ -93,9 +107,7 @@ def expired(
     """
     gone: list[NatKey] = []
     for key, entry in late.items():
-        outgoing = key.dir == Direction.OUT
-        other = answer_key(key, entry) if outgoing else origin_key(key, entry)
-        partner = late.get(other) or find(other)
+        partner = partner_of(key, entry, lambda other: late.get(other) or find(other))
         if partner is None or partner.expires < now:
             gone.append(key)
     return gone

@@ -2,7 +2,8 @@
 
 A mapping says itself when it ends; the programs move that moment with each packet, by conntrack's
 timeouts. A scan copies the table in batches, decides on the copy and looks at each candidate once
-more before it goes: what a packet has revived meanwhile stays. The pace follows the yield: much
+more, with its other side, before it goes: both go or none, and what a packet has revived meanwhile
+stays. The pace follows the yield: much
 found, sooner again; little, later.
 """
 
@@ -16,7 +17,7 @@ from attrs import define, field
 
 from axoneme.core.conntrack.pace import Pace
 from axoneme.core.datapath.typed import TypedMap
-from axoneme.plugins.masquerade.compute import expired
+from axoneme.plugins.masquerade.compute import expired, partner_key, partner_of
 from axoneme.plugins.masquerade.rows import NatEntry, NatKey
 
 _U32: Final = struct.Struct("=I")
@@ -93,10 +94,16 @@ class NatCollector:
 
     def _sweep(self, table: Scannable, keys: list[NatKey]) -> int:
         now = int(time.monotonic())
-        dead = []
+        dead: dict[NatKey, None] = {}
         for key in keys:
             entry = table.get(key)
-            if entry is not None and entry.expires < now:
-                dead.append(key)
-        table.delete_batch(dead)
+            if entry is None or entry.expires >= now:
+                continue
+            other = partner_key(key, entry)
+            partner = partner_of(key, entry, table.get)
+            if partner is None:
+                dead[key] = None
+            elif partner.expires < now:
+                dead |= {key: None, other: None}
+        table.delete_batch(list(dead))
         return len(dead)

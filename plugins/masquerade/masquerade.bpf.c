@@ -183,6 +183,44 @@ static __always_inline int axo_masq_pod(const struct axo_ctx *ctx, int known)
 	return known ? 0 : -AXO_DROP_NAT_UNSUPP_PROTO;
 }
 
+/* Whether the packet that an error of a pod quotes reached it under its own address. */
+static __always_inline int axo_masq_quotes_own(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_ct_scratch *s = axo_ct_scratch_get();
+	__u8 proto = 0, dir = 0;
+	struct axo_ct_entry *e;
+
+	if (!s || (ctx->pkt & AXO_PKT_LATER))
+		return 0;
+	s->key4.proto = 0;
+	s->key6.proto = 0;
+	if (axo_ct_inner_key(skb, ctx, s, &proto, &dir) != AXO_NEXT)
+		return 0;
+	e = axo_ct_find(s, ctx->family, proto);
+	if (!e)
+		return 0;
+	return axo_ct_alive(e, axo_ct_now()) && axo_addr_equal(&s->inner_dst, &ctx->saddr) &&
+	       axo_ct_accepted(e->accept[AXO_CT_CELL(dir, AXO_DIR_INGRESS)]);
+}
+
+/* An ICMP error about no mapping leaves if its sender needs none; a pod's address stays here. */
+static __always_inline int axo_masq_error_alone(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_masq_key key = {.ifindex = skb->ifindex};
+	struct axo_masq_address *own;
+
+	if (ctx->family == 4 ? (AXO_MASQ_EXEMPT4) : (AXO_MASQ_EXEMPT6))
+		return AXO_NEXT;
+	own = axo_masq_dev.lookup(&key);
+	if (!own)
+		return AXO_NEXT;
+	if (axo_addr_is_zero(ctx->family == 4 ? &own->ipv4 : &own->ipv6))
+		return AXO_NEXT;
+	if (axo_masq_pod(ctx, 1) == AXO_NEXT || axo_masq_quotes_own(skb, ctx))
+		return AXO_NEXT;
+	return -AXO_DROP_NAT_NO_MAPPING;
+}
+
 /* An ICMP error that leaves: about an answer that a pod has got under the node's address. */
 static __always_inline int axo_masq_error_out(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
@@ -192,18 +230,18 @@ static __always_inline int axo_masq_error_out(struct __sk_buff *skb, struct axo_
 	struct axo_addr to;
 	int rc;
 
-	if (axo_nat_quote_read(skb, ctx, &q) ||
+	if ((ctx->pkt & AXO_PKT_LATER) || axo_nat_quote_read(skb, ctx, &q) ||
 	    !axo_masq_tuple_quoted(ctx->family, &q, &t, AXO_NAT_OUT))
-		return AXO_NEXT;
+		return axo_masq_error_alone(skb, ctx);
 	e = axo_nat_lookup(ctx->family, &t);
 	if (!e)
-		return AXO_NEXT;
+		return axo_masq_error_alone(skb, ctx);
 	to = e->addr;
 	rc = axo_nat_quote_rewrite(skb, ctx, &q, AXO_NAT_DST, &to, e->port);
 	if (rc)
 		return rc;
 	if (!axo_addr_equal(&ctx->saddr, &q.t.daddr))
-		return AXO_NEXT; /* said by the node as a router, not by the pod */
+		return axo_masq_error_alone(skb, ctx); /* said by a router, mostly the node */
 	rc = axo_nat_rewrite(skb, ctx, AXO_NAT_SRC, &to, 0);
 	return rc ? rc : AXO_NEXT;
 }
@@ -217,7 +255,7 @@ static __always_inline int axo_masq_error_in(struct __sk_buff *skb, struct axo_c
 	struct axo_addr to;
 	int rc;
 
-	if (axo_nat_quote_read(skb, ctx, &q) ||
+	if ((ctx->pkt & AXO_PKT_LATER) || axo_nat_quote_read(skb, ctx, &q) ||
 	    !axo_masq_tuple_quoted(ctx->family, &q, &r, AXO_NAT_IN))
 		return AXO_NEXT;
 	e = axo_nat_lookup(ctx->family, &r);
@@ -230,23 +268,41 @@ static __always_inline int axo_masq_error_in(struct __sk_buff *skb, struct axo_c
 	return rc ? rc : AXO_NEXT;
 }
 
+/*
+ * A packet of the mapping e: takes it into w. 0: the mapping is broken, and gone. Each table forgets
+ * by itself when it is full, so once a second the other half is looked at: its port may be another
+ * flow's by now, whose answers this one would get, or the reverse.
+ */
+static __always_inline int axo_masq_known(const struct axo_ctx *ctx, struct axo_nat_work *w,
+					  struct axo_nat_entry *e)
+{
+	__u8 flags = e->flags & AXO_NAT_HOST;
+
+	axo_nat_answer(&w->answer, &w->flow, &e->addr, e->port);
+	if (axo_nat_touch(e, ctx) && !axo_nat_whole(ctx, w, flags)) {
+		axo_nat_delete(ctx->family, &w->flow);
+		return 0;
+	}
+	w->to = w->answer.daddr;
+	w->port = w->answer.dport;
+	axo_masq_reset(ctx, &w->answer);
+	return 1;
+}
+
 /* A packet that leaves for outside the exempt prefixes. w->to is the node's address. */
 static __always_inline int axo_masq_out(struct __sk_buff *skb, struct axo_ctx *ctx,
 					struct axo_nat_work *w)
 {
 	int host = axo_addr_equal(&ctx->saddr, &w->to), rc;
-	int known = axo_masq_tuple_out(ctx, &w->flow);
-	struct axo_nat_entry *e = NULL;
+	int known = axo_masq_tuple_out(ctx, &w->flow), mapped = 0;
+	struct axo_nat_entry *e;
 
-	if (known)
+	if (known) {
 		e = axo_nat_lookup(ctx->family, &w->flow);
-	if (AXO_LIKELY(e)) {
-		w->to = e->addr;
-		w->port = e->port;
-		axo_nat_touch(e, ctx);
-		axo_nat_answer(&w->answer, &w->flow, &w->to, w->port);
-		axo_masq_reset(ctx, &w->answer);
-	} else {
+		if (AXO_LIKELY(e))
+			mapped = axo_masq_known(ctx, w, e);
+	}
+	if (AXO_UNLIKELY(!mapped)) {
 		rc = host ? axo_masq_host(ctx, w, known) : axo_masq_pod(ctx, known);
 		if (rc)
 			return rc;

@@ -43,8 +43,8 @@ static __always_inline int axo_nat_in_range(__be16 port)
 	return bpf_ntohs(port) >= AXO_NAT_PORT_MIN && bpf_ntohs(port) <= AXO_NAT_PORT_MAX;
 }
 
-/* A packet went by: when does this side of the flow end? */
-static __always_inline void axo_nat_touch(struct axo_nat_entry *e, const struct axo_ctx *ctx)
+/* A packet went by: when does this side of the flow end? 1 when that has moved: once a second. */
+static __always_inline int axo_nat_touch(struct axo_nat_entry *e, const struct axo_ctx *ctx)
 {
 	__u32 seconds = AXO_NAT_ANY_S, until;
 
@@ -59,8 +59,10 @@ static __always_inline void axo_nat_touch(struct axo_nat_entry *e, const struct 
 			seconds = ctx->tcp_flags & AXO_TCP_SYN ? AXO_NAT_TCP_SYN_S : AXO_NAT_TCP_S;
 	}
 	until = axo_nat_now() + seconds;
-	if (e->expires != until) /* spares the cache line: one write a second */
-		e->expires = until;
+	if (e->expires == until) /* spares the cache line: one write a second */
+		return 0;
+	e->expires = until;
+	return 1;
 }
 
 /* The other side's tuple of a mapping: what an answer to t looks like when e holds. */
@@ -154,6 +156,25 @@ static __always_inline int axo_nat_claim(__u8 family, struct axo_nat_work *w)
 		axo_nat_delete(family, &w->other);
 	}
 	return axo_nat_store(family, &w->answer, &w->fresh);
+}
+
+/*
+ * Whether w->answer is still there for the mapping w->to, w->port of w->flow; made again if it has
+ * been evicted. 0: another flow has taken it.
+ */
+static __always_inline int axo_nat_whole(const struct axo_ctx *ctx, struct axo_nat_work *w,
+					 __u8 flags)
+{
+	if (axo_nat_peek(ctx->family, &w->answer, &w->seen))
+		return axo_nat_is_ours(w);
+	w->fresh.addr = w->flow.saddr;
+	w->fresh.port = w->flow.sport;
+	w->fresh.flags = flags;
+	w->fresh.pad = 0;
+	w->fresh.created = axo_nat_now();
+	w->fresh.expires = 0;
+	axo_nat_touch(&w->fresh, ctx);
+	return !axo_nat_insert(ctx->family, &w->answer, &w->fresh);
 }
 
 /* The n-th port to try for a flow, network order. */

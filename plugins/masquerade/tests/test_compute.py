@@ -76,6 +76,13 @@ def test_a_side_without_its_partner_goes_by_its_own_time() -> None:
     assert gone(table, 5) == set()
 
 
+def test_a_side_whose_place_another_flow_has_taken_goes_alone() -> None:
+    """Only entries that name each other are a pair."""
+    table = pair(5, 5)
+    table[IN] = NatEntry(IPv4Address("10.244.1.6"), 0, 1, 15, 1234)
+    assert gone(table, 10) == {OUT}
+
+
 def test_exempt_networks_become_conditions() -> None:
     """Host order words; nothing exempt is a plain 0."""
     assert compute.exempt_terms([]) == "0"
@@ -161,10 +168,11 @@ def test_the_collector_removes_the_dead_and_comes_sooner() -> None:
 
 
 def test_what_a_packet_has_revived_stays() -> None:
-    """The entry is looked at again before it goes."""
-    table = FakeTable(pair(1, 1), revive=OUT)
-    collector(table).run()
-    assert OUT in table.rows
+    """Both sides are looked at again before one goes: half a mapping would be worse than none."""
+    for side in (OUT, IN):
+        table = FakeTable(pair(1, 1), revive=side)
+        assert collector(table).run() == 0
+        assert set(table.rows) == {OUT, IN}
 
 
 def test_a_mapping_prints_as_one_line() -> None:

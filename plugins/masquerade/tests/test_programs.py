@@ -32,7 +32,7 @@ from axoneme.core.testing.packets import OK, REDIRECT, SHOT, Outcome, PacketBenc
 from axoneme.plugins.masquerade.compute import exempt_terms, key_type
 from axoneme.plugins.masquerade.datapath import register_stages
 from axoneme.plugins.masquerade.gc import NatCollector, NatTable
-from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, NatEntry
+from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, Direction, NatEntry
 
 pytestmark = pytest.mark.root
 
@@ -498,3 +498,73 @@ def test_garbage_collection_takes_what_the_programs_left(bench: PacketBench, fam
     assert collector.run() == 2
     assert collector.scanned == {int(family): 4}
     assert {k.sport for k, _ in table.items()} == {41000, 53}
+
+
+def age(bench: PacketBench, family: str) -> None:
+    """Some seconds pass for every mapping."""
+    table = nat(bench, family)
+    for key, entry in list(table.items()):
+        table[key] = evolve(entry, expires=entry.expires - 5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_mapping_that_lost_its_answers_to_another_gets_a_new_port(
+    bench: PacketBench, family: str
+) -> None:
+    """The half that the LRU forgot was taken meanwhile: answers never reach the wrong pod."""
+    first = ip(family, POD[family], WORLD[family]) / UDP(sport=40000, dport=514) / b"x"
+    second = ip(family, OTHER[family], WORLD[family]) / UDP(sport=40000, dport=514) / b"x"
+    out(bench, first)
+    table = nat(bench, family)
+    table.delete_batch([k for k, _ in table.items() if k.dir == Direction.IN])
+    assert out(bench, second)[UDP].sport == 40000
+    age(bench, family)
+    port = out(bench, first)[UDP].sport
+    assert port != 40000
+    for number, pod in ((40000, OTHER), (port, POD)):
+        answer = ip(family, WORLD[family], NODE[family]) / UDP(sport=514, dport=number) / b"y"
+        got = back(bench, answer)
+        assert (l3(got).dst, got[UDP].dport) == (pod[family], 40000)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_mapping_that_lost_its_answers_gets_them_back(bench: PacketBench, family: str) -> None:
+    """Nobody has taken the port: the flow goes on under it."""
+    packet = ip(family, POD[family], WORLD[family]) / TCP(sport=1234, dport=443, flags="A")
+    port = out(bench, packet)[TCP].sport
+    table = nat(bench, family)
+    table.delete_batch([k for k, _ in table.items() if k.dir == Direction.IN])
+    age(bench, family)
+    assert out(bench, packet)[TCP].sport == port
+    answer = ip(family, WORLD[family], NODE[family]) / TCP(sport=443, dport=port, flags="A")
+    got = back(bench, answer)
+    assert (l3(got).dst, got[TCP].dport) == (POD[family], 1234)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pods_error_without_a_mapping_stays_here(bench: PacketBench, family: str) -> None:
+    """It would show the pod's address to the world; pods of the cluster may see it."""
+    l4 = UDP(sport=53, dport=1234)
+    error = quote(family, WORLD[family], POD[family], l4, POD[family], WORLD[family])
+    assert dropped(bench, "to_netdev", error) == "NAT_NO_MAPPING"
+    error = quote(family, REMOTE_POD[family], POD[family], l4, POD[family], REMOTE_POD[family])
+    assert bytes(out(bench, error)) == bytes(Ether(bytes(error)))
+    error = quote(family, WORLD[family], NODE[family], l4, NODE[family], WORLD[family])
+    assert bytes(out(bench, error)) == bytes(Ether(bytes(error)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pods_error_to_who_reached_it_directly_leaves(bench: PacketBench, family: str) -> None:
+    """Whoever has the pod's address already gets its errors under that address."""
+    asks = ip(family, WORLD[family], POD[family]) / UDP(sport=53, dport=1234) / b"x"
+    assert bench.run("from_netdev", asks, ifindex=LO).verdict == REDIRECT
+    l4 = UDP(sport=53, dport=1234)
+    error = quote(family, WORLD[family], POD[family], l4, POD[family], WORLD[family])
+    assert bytes(out(bench, error)) == bytes(Ether(bytes(error)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_nodes_address_from_the_network_reaches_no_pod(bench: PacketBench, family: str) -> None:
+    """Conntrack would take it for the node that the pod talks with."""
+    packet = ip(family, NODE[family], POD[family]) / UDP(sport=53, dport=1234) / b"x"
+    assert dropped(bench, "from_netdev", packet) == "INVALID_SIP"
