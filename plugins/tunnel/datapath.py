@@ -16,11 +16,12 @@ STAGES: Final = (
     ("egress_translate", "tunnel_egress_translate", 1000),
     ("egress_forward", "tunnel_egress_forward", 0),
     ("to_overlay_encap", "tunnel_to_overlay_encap", 0),
+    ("from_netdev_frame", "tunnel_from_netdev_frame", 1000),
     ("from_overlay_identity", "tunnel_from_overlay_identity", 0),
     ("sender_identity", "tunnel_sender_identity", 0),
     ("to_netdev_translate", "tunnel_to_netdev_translate", -1000),
 )
-"""Point, function, order: after services, before masquerading."""
+"""Point, function, order: after services and raw frames' other stages, before masquerading."""
 HOOKS: Final = (("tc-ingress", "from_overlay"), ("tc-egress", "to_overlay"))
 """Hook and program of the tunnel device."""
 FACT: Final = "TUNNEL_IFINDEX"

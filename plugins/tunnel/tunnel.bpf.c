@@ -4,6 +4,7 @@
  *
  *	egress_forward          pod -> remote pod: key set, straight to the tunnel device
  *	to_overlay_encap        host, and what the stack forwards: key set at the tunnel device
+ *	from_netdev_frame       what other nodes have encapsulated goes straight up to the device
  *	from_overlay_identity   VNI -> identity of the sender, if that node may speak for it
  *	sender_identity         outside the tunnel nobody is a pod of another node
  *	egress_translate, to_netdev_translate
@@ -74,6 +75,31 @@ static __always_inline int tunnel_to_overlay_encap(struct __sk_buff *skb, struct
 	return axo_tunnel_set_key(skb, &to->node_ip, ctx->src_identity) ?
 		       -AXO_DROP_WRITE_ERROR :
 		       AXO_NEXT;
+}
+
+static __always_inline int axo_tunnel_is_own(const struct axo_ipv4 *ip)
+{
+	return ip->daddr && ip->daddr == axo_tunnel_own4();
+}
+
+/*
+ * Stage from_netdev_frame: whole IPv4 packets to this node's tunnel port. They are the node's own, no
+ * pod's and no answer to one; what is in them is judged when it comes out of the device.
+ */
+static __always_inline int tunnel_from_netdev_frame(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct axo_ipv4 *ip = data + AXO_ETH_HLEN;
+	__be16 *ports = (void *)(ip + 1);
+
+	if (ctx->eth_proto != AXO_ETH_IP4 || (void *)(ports + 2) > end)
+		return AXO_NEXT;
+	if (ip->ver_ihl != 0x45 || ip->proto != AXO_PROTO_UDP ||
+	    (ip->frag_off & (AXO_IP4_MF | AXO_IP4_OFFSET)))
+		return AXO_NEXT;
+	if (ports[1] != bpf_htons(AXO_TUNNEL_PORT) || !axo_tunnel_is_own(ip))
+		return AXO_NEXT;
+	return TC_ACT_OK;
 }
 
 /* What the sender's address is to the node that the packet came from. */

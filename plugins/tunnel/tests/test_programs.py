@@ -542,3 +542,15 @@ def test_encapsulated_packets_leave_unexamined(device: PacketBench) -> None:
     """The mark of the tunnel device spares them everything, even a parse."""
     broken = bytes(Ether(type=0x0800)) + b"\xff" * 30
     assert device.run("to_netdev", broken, ifindex=LO, mark=0x400).verdict == OK
+
+
+def test_the_nodes_tunnel_packets_go_straight_up(device: PacketBench) -> None:
+    """Only those to this node's own address and the tunnel's port; a pod's are judged as ever."""
+    bench = fill(device, "4")
+    frame = ip("4", REMOTE_NODE["4"], NODE["4"]) / UDP(sport=1, dport=8472) / (b"x" * 60)
+    done = bench.run("from_netdev", frame, ifindex=LO)
+    assert (done.verdict, done.data) == (OK, bytes(frame))
+    to_pod = ip("4", REMOTE_NODE["4"], POD["4"]) / UDP(sport=1, dport=8472)
+    assert bench.run("from_netdev", to_pod, ifindex=LO).verdict == REDIRECT
+    forged = ip("4", POD["4"], NODE["4"]) / UDP(sport=1, dport=8473)
+    assert bench.run("from_netdev", forged, ifindex=LO).drop == "INVALID_SIP"
