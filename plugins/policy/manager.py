@@ -43,7 +43,8 @@ FLUSH_MOST: Final = 5000
 """Decisions in one turn of the loop, some 20 to 50 ms: requests are served in between."""
 
 ORPHAN_SECONDS: Final = 60.0
-"""How long the policy of an identity without endpoints stays after somebody waited for it."""
+"""How long the policy of an identity stays after its last endpoint has another, or somebody waited
+for it: longer than an endpoint takes to settle (``Realizer.timeout``)."""
 
 
 class PolicyManager:
@@ -79,6 +80,7 @@ class PolicyManager:
         self._endpoints: dict[int, Endpoint] = {}
         self._of_identity: dict[int, set[int]] = {}
         self._waiting: Counter[int] = Counter()
+        self._kept: Counter[int] = Counter()
         self._peers: dict[int, dict[tuple[str, str], tuple[NamedPort, ...]]] = {}
         self._peer_identity: dict[tuple[str, str], int] = {}
         self._peer_table: Table[tuple[str, str], Any] | None = None
@@ -257,6 +259,7 @@ class PolicyManager:
             if old is not None and old.identity != row.identity:
                 self._of_identity[old.identity].discard(number)
                 touched.add(old.identity)
+                self._keep(old.identity)  # the maps still name it
             self._endpoints[number] = row
             self._of_identity.setdefault(row.identity, set()).add(number)
             if old is None or (old.identity, old.named_ports) != (row.identity, row.named_ports):
@@ -270,6 +273,8 @@ class PolicyManager:
 
     def _update_subject(self, identity: int) -> None:
         members = self._of_identity.get(identity)
+        if not members and self._kept[identity]:
+            return  # as it was, port names too
         if members or self._waiting[identity]:
             pods = [self._endpoints[n].named_ports for n in members or ()]
             self.engine.set_subject(identity, pods)
@@ -421,6 +426,17 @@ class PolicyManager:
                 del self._waiting[identity]
                 loop = asyncio.get_running_loop()
                 loop.call_later(ORPHAN_SECONDS, self._drop_orphan, identity)
+
+    def _keep(self, identity: int) -> None:
+        """Leave a subject in force for a while after an endpoint has changed its identity."""
+        self._kept[identity] += 1
+        asyncio.get_running_loop().call_later(ORPHAN_SECONDS, self._end_keep, identity)
+
+    def _end_keep(self, identity: int) -> None:
+        self._kept[identity] -= 1
+        if not self._kept[identity]:
+            del self._kept[identity]
+            self._drop_orphan(identity)
 
     def _drop_orphan(self, identity: int) -> None:
         """An endpoint that was waited for and never came leaves nothing behind."""

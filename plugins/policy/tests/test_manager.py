@@ -502,6 +502,31 @@ def test_port_names_of_local_pods_count_at_once(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_the_old_identity_stays_in_force_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint whose labels change sends under the old identity until its maps say otherwise."""
+    monkeypatch.setattr(manager_module, "ORPHAN_SECONDS", 0.3)
+
+    async def scenario() -> None:
+        async with Node(tmp_path) as node:
+            row = evolve(node.endpoint(1, WEB), named_ports=(NamedPort("http", 80, "TCP"),))
+            node.endpoints.upsert(row)
+            port = {"toPorts": [{"ports": [{"port": "http", "protocol": "TCP"}]}]}
+            await node.store.create(policy(port))
+            await node.until(lambda: WEB in node.maps.rows and not node.passes(9, 81))
+            await node.manager.wait_for(CLIENT)
+            node.endpoints.upsert(evolve(row, identity=CLIENT))
+            await asyncio.sleep(0.05)
+            await node.manager.realised()
+            assert node.passes(9)
+            await node.until(lambda: node.maps.rows.keys() == {CLIENT})
+            node.endpoints.delete(1)
+            await node.until(lambda: not node.maps.rows)
+
+    run(scenario())
+
+
 def test_rows_chain_by_delta(tmp_path: Path) -> None:
     """Each row leads from the one before, so a target need not compare thousands of entries."""
 
