@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import TYPE_CHECKING
 
 from axoneme.core.datapath.attachments import Attachment
+from axoneme.core.devices import NodeDevices
 from axoneme.core.endpoints.tables import FLAG_HOST, EndpointAddress
 from axoneme.core.identities.reserved import world_identity
 from axoneme.core.ipcache.ipcache import host_prefix
@@ -39,10 +40,18 @@ CORE_FACTS = (
 
 
 def host_addresses(agent: Agent) -> set[IPv4Address | IPv6Address]:
-    """Every address that is this node itself."""
+    """Every address that is this node itself; it hears what is sent to its networks' broadcast."""
     node = agent.node
     found = {a for d in node.devices.devices for a in d.addresses}
-    return found | set(node.internal) | set(node.routers)
+    return found | broadcasts(node.devices) | set(node.internal) | set(node.routers)
+
+
+def broadcasts(devices: NodeDevices) -> set[IPv4Address]:
+    """Broadcast addresses of the connected networks (RFC 3021: a /31 has none)."""
+    networks = {n for d in devices.devices for n in d.networks}
+    return {
+        n.broadcast_address for n in networks if isinstance(n, IPv4Network) and n.prefixlen < 31
+    }
 
 
 def write_host_rows(agent: Agent, links: Mapping[str, LinkInfo]) -> None:
