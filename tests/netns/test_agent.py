@@ -214,7 +214,7 @@ def test_repeats_duplicates_and_removals(node: Node) -> None:
     rows = call(node.socket, "map.get", {"name": "axo_ep_by_if"}, 10)["entries"]
     assert rows == []
     eventually(lambda: not list((node.folder / "store" / "CiliumEndpoint").glob("*.yaml")))
-    assert not list((node.folder / "state" / "endpoints").iterdir())
+    assert not list((node.folder / "state" / "endpoints").glob("*.json"))
 
 
 def test_failed_adds_leave_nothing(node: Node) -> None:
