@@ -264,7 +264,7 @@ static void version(void)
 	if (blanks(config.at, config.at + config.len) != config.at + config.len &&
 	    !member(config, "cniVersion", &asked))
 		refuse(NOT_DECODED, "", "not a JSON object");
-	if (!asked.len || is(asked, "null") || is(asked, "\"\""))
+	if (!word(asked).len || strspn(word(asked).at, SAFE) != word(asked).len)
 		asked = text_of("\"1.1.0\"");
 	puts_to(&out, "{\"cniVersion\": ");
 	put(&out, asked.at, asked.len);

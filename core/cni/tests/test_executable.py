@@ -228,6 +228,19 @@ def test_version_needs_no_agent(tmp_path: Path) -> None:
     }
 
 
+def test_version_of_a_version_that_is_none(tmp_path: Path) -> None:
+    """Whatever stands in its place, the answer is JSON."""
+    for odd in (b'"1.0\\{"', b"5", b'"\xff"', b"null", b'""'):
+        done = subprocess.run(
+            [str(EXECUTABLE)],
+            input=b'{"cniVersion": ' + odd + b"}",
+            env={"CNI_COMMAND": "VERSION"},
+            capture_output=True,
+            check=False,
+        )
+        assert json.loads(done.stdout)["cniVersion"]
+
+
 @pytest.mark.parametrize(
     ("command", "number"), [("ADD", 11), ("CHECK", 11), ("GC", 11), ("STATUS", 50)]
 )
