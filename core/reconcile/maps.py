@@ -23,7 +23,8 @@ R = TypeVar("R")
 class MapTarget(Generic[K, R]):
     """Entry of a row: ``encode(row)`` gives key and value models.
 
-    ``after`` is called, where the change was made, whenever the map has changed.
+    ``after`` is called, where the change was made, whenever the map has changed, and after the
+    first full pass: a predecessor may have been killed between its change and the call.
     """
 
     at_once = 12
@@ -41,6 +42,7 @@ class MapTarget(Generic[K, R]):
         self._typed = typed
         self._encode = encode
         self._after = after
+        self._passed = False
 
     def apply(self, upserts: Mapping[K, R], deletes: Mapping[K, R]) -> Mapping[K, Exception]:
         """Additions and changes first, then removals."""
@@ -77,7 +79,9 @@ class MapTarget(Generic[K, R]):
                 "map repaired",
                 extra={"map": self.name, "written": len(different), "swept": len(stray)},
             )
+        if different or stray or not self._passed:
             self._changed()
+        self._passed = True
         return failed
 
     def _encoded(self, rows: Mapping[K, R], failed: dict[K, Exception]) -> dict[K, tuple[Any, Any]]:

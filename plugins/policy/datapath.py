@@ -111,6 +111,7 @@ class PolicyMaps:
         self._inner: dict[int, BpfMap] = {}
         self._held: dict[int, tuple[int, dict[PolicyKey, PolicyValue]]] = {}
         self._lazy: Codecs | None = None
+        self._passed = False
         self.overflowed: set[int] = set()
         """Identities whose entries the kernel did not take: they drop everything."""
         self.swaps = 0
@@ -152,13 +153,17 @@ class PolicyMaps:
         return failed
 
     def resync(self, desired: Mapping[int, SubjectPolicy]) -> Mapping[int, Exception]:
-        """Read every trie back, repair what differs, sweep those of nobody."""
+        """Read every trie back, repair what differs, sweep those of nobody.
+
+        The first pass raises the generation in any case: a predecessor may have been killed
+        between its change and that.
+        """
         outer = self._outer_map()
         for inner in self._inner.values():
             inner.close()
         self._inner.clear()
         self._held.clear()
-        swept = False
+        swept = not self._passed
         for raw in list(outer.keys()):
             identity = _SUBJECT.unpack(raw)[0]
             if identity not in desired:
@@ -172,6 +177,7 @@ class PolicyMaps:
         failed = self.apply(desired, {})
         if swept:
             self._bump()
+        self._passed = True
         return failed
 
     # One subject

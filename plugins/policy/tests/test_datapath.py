@@ -127,6 +127,17 @@ def test_resync_repairs_and_sweeps(maps: Maps) -> None:
     assert (maps.target.swaps, maps.bumps) == (swaps, bumps)
 
 
+def test_a_first_pass_asks_live_flows_in_any_case(maps: Maps) -> None:
+    """An agent may be killed between a change and the generation: its successor raises it."""
+    maps.target.resync({SUBJECT: row(1, allow(0))})
+    fresh = Maps.__new__(Maps)
+    fresh.outer, fresh.bumps = maps.outer, 0
+    fresh.target = PolicyMaps(lambda: maps.outer, maps.target._layouts, fresh.bump, 16384)
+    for _ in range(2):
+        assert fresh.target.resync({SUBJECT: row(9, allow(0))}) == {}
+        assert fresh.bumps == 1
+
+
 def known(revision: int, *peers: int) -> SubjectPolicy:
     entries = {PolicyKey(p, 0, 0, 0, 0): PolicyValue(ALLOW, False, 0, 0) for p in peers}
     return evolve(row(revision, entries), identity=KNOWN)
