@@ -229,7 +229,7 @@ def stored_node(name: str, address: str = "172.18.0.9", *cidrs: str) -> dict[str
     }
 
 
-async def given(store: FolderStore, name: str) -> list[str]:
+async def blocks_of(store: FolderStore, name: str) -> list[str]:
     found: list[str] = (await store.get(ObjectKey("CiliumNode", "", name))).spec["ipam"]["podCIDRs"]
     return found
 
@@ -244,12 +244,12 @@ def test_rows_that_lag_behind_give_nothing_away_twice(tmp_path: Path) -> None:
         await store.create(stored_node("n1"))
         first = Node("n0", pod_cidrs=(IPv4Network("10.0.0.0/24"),))
         assert await blocks.serve([first, Node("n1")])
-        assert await given(store, "n1") == ["10.0.1.0/24"]
+        assert await blocks_of(store, "n1") == ["10.0.1.0/24"]
         await store.delete(ObjectKey("CiliumNode", "", "n0"))
         await store.create(stored_node("n2"))
         assert await blocks.serve([Node("n1"), Node("n2")])
-        assert await given(store, "n1") == ["10.0.1.0/24"]
-        assert await given(store, "n2") == ["10.0.0.0/24"]
+        assert await blocks_of(store, "n1") == ["10.0.1.0/24"]
+        assert await blocks_of(store, "n2") == ["10.0.0.0/24"]
         await store.close()
 
     asyncio.run(work())
@@ -267,8 +267,8 @@ def test_block_of_a_node_that_is_refused_stays_its_own(tmp_path: Path) -> None:
         broken = Node("c", pod_cidrs=(IPv4Network("10.0.2.0/24"),))
         (tmp_path / "CiliumNode" / "c.yaml").write_text("{")
         assert await blocks.serve([Node("d"), broken])
-        assert await given(store, "d") == ["10.0.3.0/24"]
-        assert await given(store, "a") == ["10.0.0.0/24"]
+        assert await blocks_of(store, "d") == ["10.0.3.0/24"]
+        assert await blocks_of(store, "a") == ["10.0.0.0/24"]
         await store.close()
 
     asyncio.run(work())
