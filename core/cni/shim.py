@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SCRIPT: Final = Path(__file__).parent / "bin" / "axoneme-cni"
 SOURCE: Final = SCRIPT.with_suffix(".c")
+HEADER: Final = SCRIPT.with_name("axoneme-cni-json.h")
 CACHE: Final = Path("/var/lib/axoneme/cache/cni")
 FLAGS: Final = ("-O2", "-static", "-s", "-std=gnu11")
 """Static: it runs on hosts with another C library, or with none."""
@@ -33,7 +34,7 @@ def executable(folder: Path = CACHE) -> Path:
 def compiled(folder: Path = CACHE) -> Path | None:
     """The compiled executable, from ``folder`` if it is there; ``None`` without a compiler."""
     try:
-        source = SOURCE.read_bytes()
+        source = SOURCE.read_bytes() + HEADER.read_bytes()
         target = folder / hashlib.sha256(source).hexdigest()[:16] / SCRIPT.name
         if not target.exists():
             _compile(target)
