@@ -80,6 +80,7 @@ def _tears(
     if any(v.deny for v in deletes.values()) or any(k in old and old[k].deny for k, _ in allows):
         return True
     coming = [k for k, _ in allows if k not in old]
-    if any(not k.peer and not (k in old and old[k].deny) for k, _ in denies):
-        return any(k.peer for k in coming)
+    closing = any(not k.peer and not (k in old and old[k].deny) for k, _ in denies)
+    if closing and any(k.peer for k in coming):
+        return True
     return any(k.peer for k in deletes) and any(not k.peer for k in coming)
