@@ -18,7 +18,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from axoneme.core.errors import AxonemeError, DatapathError
-from axoneme.core.model.endpoint import Endpoint, NamedPort
+from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.model.identity import Identity
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.model.policy import Rule
@@ -29,13 +29,14 @@ from axoneme.plugins.policy.cidrs import CidrIdentities
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.known import KnownPeers
-from axoneme.plugins.policy.prefixes import BOTH, labels_of, prefixes_of
+from axoneme.plugins.policy.peers import PeerPorts
+from axoneme.plugins.policy.prefixes import BOTH, facts_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.sources import Outcome, PolicySources
 from axoneme.plugins.policy.subjects import Delta
-from axoneme.plugins.policy.tables import InForce, PolicyTables, SelectorRow, SubjectPolicy
+from axoneme.plugins.policy.tables import InForce, PolicyTables, SubjectPolicy
 from axoneme.plugins.policy.terms import rule_prefixes
-from axoneme.plugins.policy.texts import peer_text, rule_row
+from axoneme.plugins.policy.texts import publish_selectors, rule_row
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +82,7 @@ class PolicyManager:
         self._of_identity: dict[int, set[int]] = {}
         self._waiting: Counter[int] = Counter()
         self._kept: Counter[int] = Counter()
-        self._peers: dict[int, dict[tuple[str, str], tuple[NamedPort, ...]]] = {}
-        self._peer_identity: dict[tuple[str, str], int] = {}
+        self._ports = PeerPorts(engine)
         self._peer_table: Table[tuple[str, str], Any] | None = None
         self._known = KnownPeers()
         self._leaving: set[int] = set()
@@ -237,20 +237,15 @@ class PolicyManager:
             self._schedule()
 
     def _put_identity(self, row: Identity) -> None:
-        try:
-            prefixes = prefixes_of(row, self._families)
-        except ValueError:  # a label that a stranger wrote: no prefix, no CIDR rule matches
-            prefixes = ()
-        self.engine.upsert_identity(row.id, labels_of(row, self._families), prefixes)
+        self.engine.upsert_identity(row.id, *facts_of(row, self._families))
         self._known.add(row.id)
         self._leaving.discard(row.id)
 
     def _endpoints_changed(self, changes: Changes[int, Endpoint]) -> None:
         touched: set[int] = set()
-        ports: set[int] = set()
         for number in changes.deleted:
             old = self._endpoints.pop(number, None)
-            ports |= self._move_peer(("", str(number)), 0, ())
+            self._ports.move(("", str(number)), 0, ())
             if old is not None:
                 self._of_identity[old.identity].discard(number)
                 touched.add(old.identity)
@@ -265,10 +260,11 @@ class PolicyManager:
             if old is None or (old.identity, old.named_ports) != (row.identity, row.named_ports):
                 touched.add(row.identity)
                 # Known here at first hand, before its object tells all nodes.
-                ports |= self._move_peer(("", str(number)), row.identity, tuple(row.named_ports))
+                self._ports.move(("", str(number)), row.identity, tuple(row.named_ports))
         for identity in touched - {0}:
             self._update_subject(identity)
-        self._set_peer_ports(ports)
+        if self._ports.publish():
+            self._schedule()
         self._forget_identities()
 
     def _update_subject(self, identity: int) -> None:
@@ -284,37 +280,13 @@ class PolicyManager:
         self._schedule()
 
     def _peers_changed(self, changes: Changes[tuple[str, str], Any]) -> None:
-        touched: set[int] = set()
         for key in changes.deleted:
-            touched |= self._move_peer(key, 0, ())
+            self._ports.move(key, 0, ())
         for key, row in changes.upserted.items():
-            touched |= self._move_peer(key, row.identity, tuple(row.named_ports))
-        self._set_peer_ports(touched)
+            self._ports.move(key, row.identity, tuple(row.named_ports))
         self._forget_identities()
-
-    def _set_peer_ports(self, touched: set[int]) -> None:
-        for identity in touched:
-            pods = self._peers.get(identity, {})
-            if not pods:
-                self._peers.pop(identity, None)
-            self.engine.set_peer_ports(identity, list(pods.values()))
-        if touched:
+        if self._ports.publish():
             self._schedule()
-
-    def _move_peer(
-        self, key: tuple[str, str], identity: int, ports: tuple[NamedPort, ...]
-    ) -> set[int]:
-        """File a pod that has named ports under its identity; the identities this touched."""
-        touched: set[int] = set()
-        old = self._peer_identity.pop(key, None)
-        if old is not None:
-            self._peers[old].pop(key)
-            touched.add(old)
-        if ports:
-            self._peer_identity[key] = identity
-            self._peers.setdefault(identity, {})[key] = ports
-            touched.add(identity)
-        return touched
 
     def endpoints_of(self, identity: int) -> int:
         """Endpoints here that have an identity."""
@@ -343,7 +315,7 @@ class PolicyManager:
                 self._publish(identity, delta)
             if known is not None:
                 self.tables.entries.upsert(known)
-        self._publish_selectors()
+        publish_selectors(self.engine.selectors, self.tables.selectors)
         if self.engine.pending:
             self._schedule()
 
@@ -383,27 +355,14 @@ class PolicyManager:
                 extra={"identity": identity, "entries": len(entries), "limit": self._max},
             )
 
-    def _publish_selectors(self) -> None:
-        cache, table = self.engine.selectors, self.tables.selectors
-        with table.transaction():
-            for handle in cache.take_touched():
-                found = cache.describe(handle)
-                if found is None:
-                    table.delete(handle)
-                else:
-                    peer, users, matches = found
-                    table.upsert(SelectorRow(handle, peer_text(peer), users, matches))
-
     # What endpoints ask
 
     def status_of(self, identity: int) -> dict[str, Any]:
         """The ``policy`` part of a CiliumEndpoint's status (``PolicyStatus``)."""
         ingress, egress = self.engine.enforced(identity)
-        pair = {"ingress": ingress, "egress": egress}
-        return {
-            way: {"enforcing": on, "state": "enforcing" if on else "non-enforcing"}
-            for way, on in pair.items()
-        }
+        words = {True: "enforcing", False: "non-enforcing"}
+        pair = (("ingress", ingress), ("egress", egress))
+        return {way: {"enforcing": on, "state": words[on]} for way, on in pair}
 
     async def wait_for(self, identity: int) -> int:
         """Return the revision in force once the policy of ``identity`` is in the kernel."""
@@ -424,8 +383,7 @@ class PolicyManager:
             self._waiting[identity] -= 1
             if not self._waiting[identity]:
                 del self._waiting[identity]
-                loop = asyncio.get_running_loop()
-                loop.call_later(ORPHAN_SECONDS, self._drop_orphan, identity)
+                asyncio.get_running_loop().call_later(ORPHAN_SECONDS, self._drop_orphan, identity)
 
     def _keep(self, identity: int) -> None:
         """Leave a subject in force for a while after an endpoint has changed its identity."""
@@ -433,10 +391,8 @@ class PolicyManager:
         asyncio.get_running_loop().call_later(ORPHAN_SECONDS, self._end_keep, identity)
 
     def _end_keep(self, identity: int) -> None:
-        self._kept[identity] -= 1
-        if not self._kept[identity]:
-            del self._kept[identity]
-            self._drop_orphan(identity)
+        self._kept -= Counter((identity,))
+        self._drop_orphan(identity)
 
     def _drop_orphan(self, identity: int) -> None:
         """An endpoint that was waited for and never came leaves nothing behind."""

@@ -43,13 +43,20 @@ def prefixes_of(
     return tuple(sorted(found, key=lambda p: p.prefixlen)[-1:])
 
 
+def facts_of(
+    identity: Identity, families: Collection[int] = BOTH
+) -> tuple[LabelSet, tuple[IPv4Network | IPv6Network, ...]]:
+    """What selectors see of an identity; a label that a stranger wrote makes no prefix."""
+    try:
+        return labels_of(identity, families), prefixes_of(identity, families)
+    except ValueError:
+        return identity.labels, ()
+
+
 def labels_of(identity: Identity, families: Collection[int] = BOTH) -> LabelSet:
     """The labels that selectors see: with one family, ``world`` is that family's world too."""
     if len(families) > 1 or identity.labels.get(RESERVED, "world") is None:
         return identity.labels
-    try:
-        versions = {p.version for p in prefixes_of(identity, families)}
-    except ValueError:
-        return identity.labels
+    versions = {p.version for p in prefixes_of(identity, families)}
     added = reserved_labels(Reserved.WORLD_IPV4 if 4 in versions else Reserved.WORLD_IPV6)
     return LabelSet.of([*identity.labels, *added]) if versions else identity.labels

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from axoneme.core.model.policy import CidrPeer, Operator, PortRange, Requirement, Rule, Selector
+from axoneme.core.state import Table
 from axoneme.plugins.policy.l4 import PROTOCOL_NAMES
-from axoneme.plugins.policy.tables import RuleRow
+from axoneme.plugins.policy.selectors import SelectorCache
+from axoneme.plugins.policy.tables import RuleRow, SelectorRow
 
 
 def requirement_text(term: Requirement) -> str:
@@ -57,3 +59,15 @@ def rule_row(cookie: int, rule: Rule) -> RuleRow:
         "everybody" if anybody else "; ".join(map(peer_text, peers)) or "nobody",
         ports,
     )
+
+
+def publish_selectors(cache: SelectorCache, table: Table[int, SelectorRow]) -> None:
+    """Bring the table in line with the selectors that have changed."""
+    with table.transaction():
+        for handle in cache.take_touched():
+            found = cache.describe(handle)
+            if found is None:
+                table.delete(handle)
+            else:
+                peer, users, matches = found
+                table.upsert(SelectorRow(handle, peer_text(peer), users, matches))

@@ -14,7 +14,7 @@ from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.plugins.policy.decode.kinds import decode_object
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
-from axoneme.plugins.policy.prefixes import BOTH, EVERY_IPV4, EVERY_IPV6, labels_of, prefixes_of
+from axoneme.plugins.policy.prefixes import BOTH, EVERY_IPV4, EVERY_IPV6, facts_of
 from axoneme.plugins.policy.selectors import Prefix
 from axoneme.plugins.policy.subjects import Settings
 from axoneme.plugins.policy.terms import rule_prefixes
@@ -108,8 +108,7 @@ class Cluster:
         self._put(Identity(number, labels, "cidr"))
 
     def _put(self, row: Identity) -> None:
-        labels = labels_of(row, self.families)
-        self.engine.upsert_identity(row.id, labels, prefixes_of(row, self.families))
+        self.engine.upsert_identity(row.id, *facts_of(row, self.families))
 
     def delete(self, manifest: dict[str, Any]) -> None:
         self.engine.set_rules(as_object(manifest).key, [])
