@@ -97,6 +97,7 @@ class Agent:
         self.required: list[Table[Any, Any]] = []
         """Tables whose first full content the start waits for; plugins may add theirs."""
         self.reconcilers: dict[str, Any] = {}
+        self.added_reconcilers: list[Any] = []
         self.encapsulation: dict[str, int] = {}
         """Bytes that plugins, by name, put in front of packets to other nodes."""
         self.reflectors: list[Reflector[Any, Any]] = []
@@ -229,6 +230,15 @@ class Agent:
     def device_mtu(self) -> int:
         """The key ``mtu``, or what the native devices can carry."""
         return self.config.number("mtu") or self.node.devices.mtu
+
+    def add_reconciler(self, reconciler: Any) -> None:
+        """Run a plugin's reconciler from the moment at which the maps are open.
+
+        To be called in ``axoneme_setup_agent``. The start waits for the first full pass, before
+        programs are attached: no packet meets a new program with an empty map.
+        """
+        self.reconcilers[reconciler.name] = reconciler
+        self.added_reconcilers.append(reconciler)
 
     def pod_mtu(self) -> int:
         """What a pod may send to another node: less what plugins need for encapsulation."""

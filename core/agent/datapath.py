@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from axoneme.core.datapath.manager import DatapathManager
 from axoneme.core.endpoints import maps as endpoint_maps
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from axoneme.core.agent.agent import Agent
 
 log = logging.getLogger(__name__)
+
+FIRST_PASS_SECONDS: Final = 30.0
 
 
 def new_manager(agent: Agent) -> DatapathManager:
@@ -97,9 +99,18 @@ def core_reconcilers(agent: Agent, runtime: RuntimeMap) -> dict[str, Reconciler[
     }
 
 
+async def _first_pass(reconciler: Reconciler[Any, Any]) -> dict[Any, str]:
+    """What failed; a target that never succeeds, a plugin's say, does not hold up the start."""
+    try:
+        async with asyncio.timeout(FIRST_PASS_SECONDS):
+            return await reconciler.sync()
+    except TimeoutError:
+        return {"*": f"no full pass within {FIRST_PASS_SECONDS:.0f} s"}
+
+
 async def settle(reconcilers: dict[str, Reconciler[Any, Any]]) -> None:
     """Wait for the first full pass of all; rows that failed are reported, not fatal."""
-    results = await asyncio.gather(*(r.sync() for r in reconcilers.values()))
+    results = await asyncio.gather(*(_first_pass(r) for r in reconcilers.values()))
     for name, errors in zip(reconcilers, results, strict=True):
         for key, message in errors.items():
             log.error(

@@ -103,6 +103,7 @@ class Startup:
         agent.maps_ready.set()
         found = packet_path.core_reconcilers(agent, agent.runtime)  # type: ignore[arg-type]
         agent.reconcilers.update(found)
+        found |= {each.name: each for each in agent.added_reconcilers}
         for name, reconciler in found.items():
             agent.tasks.spawn(f"reconcile {name}", reconciler.run)
         await packet_path.settle(found)

@@ -108,6 +108,11 @@ def archive(files: dict[str, tuple[bytes, int]], folders: tuple[str, ...] = ()) 
     return out.getvalue()
 
 
+def unique(name: str) -> str:
+    """An id of this run alone: runc keeps its state in one folder for the whole machine."""
+    return f"axot-{os.getpid()}-{name}"
+
+
 class Containerd:
     """A containerd of our own and the ``ctr`` that talks to it."""
 
@@ -136,7 +141,7 @@ class Containerd:
             [
                 *("unshare", "--mount", "sh", str(self.base / "enter.sh")),
                 *("ctr", "-a", str(self.base / "containerd.sock")),
-                *("run", "--rm", "--cni", IMAGE, name, "/bin/busybox", "sh", "-c", script),
+                *("run", "--rm", "--cni", IMAGE, unique(name), "/bin/busybox", "sh", "-c", script),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -145,7 +150,7 @@ class Containerd:
 
     def kill(self, name: str) -> None:
         """End a container's process."""
-        self.ctr("tasks", "kill", "-s", "SIGKILL", name, check=False)
+        self.ctr("tasks", "kill", "-s", "SIGKILL", unique(name), check=False)
 
     def close(self) -> None:
         """End everything that was started below our folder."""

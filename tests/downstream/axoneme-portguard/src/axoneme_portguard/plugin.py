@@ -57,8 +57,8 @@ def axoneme_setup_agent(agent: Agent) -> None:
     table = agent.tables.create("portguard", GuardedPort, key=lambda row: row.key)
     table.replace(keys.guarded(agent.config))
     table.mark_initialized()
-    reconciler = Reconciler("portguard", table, PortTarget(lambda: open_map(agent)))
-    agent.tasks.spawn("portguard", reconciler.run)
+    target = PortTarget(lambda: open_map(agent))
+    agent.add_reconciler(Reconciler("portguard", table, target))
 
 
 @hookimpl
