@@ -10,10 +10,10 @@ endpoint that the pod has left behind writes nothing.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import Final
 
 from axoneme.core.endpoints.objects import (
     API_VERSION,
@@ -42,6 +42,10 @@ _SHOWN = (EndpointState.READY, EndpointState.NOT_READY, EndpointState.RESTORING)
 PARALLEL = 8
 PATIENCE = 0.5
 """Seconds that objects wait at most while ADDs are under way."""
+
+
+FULL_SECONDS: Final = 300.0
+"""Between two looks at all objects; one that is as it should be is not written."""
 
 
 class EndpointPublisher:
@@ -87,9 +91,12 @@ class EndpointPublisher:
                 todo, self._todo = self._todo, set()
                 failed = await self._write_all(todo)
                 self._todo |= failed
-                with contextlib.suppress(TimeoutError):
-                    delay = backoff(self._failures) if failed else None
+                try:
+                    delay = backoff(self._failures) if failed else FULL_SECONDS
                     await asyncio.wait_for(self._wake.wait(), delay)
+                except TimeoutError:
+                    if not failed:  # a loss that no watch has told of
+                        self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}
         finally:
             for stop in stops:
                 stop()

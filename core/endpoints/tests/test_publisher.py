@@ -34,7 +34,7 @@ class Host:
         tables = TableRegistry()
         self.endpoints = endpoint_table(tables)
         self.pods, _ = pod_tables(tables)
-        seen = cluster_endpoint_table(tables)
+        self.seen = seen = cluster_endpoint_table(tables)
         self.number = number
         self.address = f"172.18.0.{number}"
         node = Node(f"n{number}", IPv4Address(self.address))
@@ -141,6 +141,8 @@ def test_object_that_is_deleted_or_forged_is_written_again(tmp_path: Path) -> No
     async def work(store: FolderStore, host: Host, _: Host) -> None:
         host.hold("uid-1")
         obj = await until(store, of(host, "uid-1"))
+        while not len(host.seen):  # what its watch never saw, it cannot miss
+            await asyncio.sleep(0.01)
         await store.delete(KEY)
         await until(store, of(host, "uid-1"))
         await store.update_status(KEY, {**obj.status, "identity": {"id": 999}})
