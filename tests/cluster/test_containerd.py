@@ -159,6 +159,9 @@ class Containerd:
         self.process.terminate()
         self.process.wait(10)
         self.log.close()
+        # runc refuses a container whose hooks or network failed and forgets its own folder.
+        for state in Path("/run/containerd/runc/default").glob(unique("*")):
+            shutil.rmtree(state, ignore_errors=True)
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             where = line.split()[1]
             if where.startswith(f"{self.base}/"):
