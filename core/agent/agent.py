@@ -47,6 +47,7 @@ from axoneme.core.ipcache.generation import IpcacheGeneration, PolicyGeneration,
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.ipcache.remote import cluster_endpoint_table
 from axoneme.core.metrics import MetricRegistry
+from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.network import NetworkState
 from axoneme.core.netlink.api import Netlink
 from axoneme.core.netlink.reconciler import NetworkReconciler
@@ -109,6 +110,7 @@ class Agent:
         self._make_network()
         self._make_endpoints()
         self._make_servers()
+        self.services.provide(L7Registry, L7Registry())
         plugins.call("axoneme_setup_agent", agent=self)
         self._open_hooks()
 

@@ -15,6 +15,8 @@ from attrs import frozen
 K8S: Final = "k8s"
 RESERVED: Final = "reserved"
 CIDR: Final = "cidr"
+FQDN: Final = "fqdn"
+NODE: Final = "node"
 ANY: Final = "any"
 
 NAMESPACE_KEY: Final = "io.kubernetes.pod.namespace"

@@ -48,13 +48,13 @@ def port_text(ports: PortRange) -> str:
 def rule_row(cookie: int, rule: Rule) -> RuleRow:
     """A rule as a row."""
     peers: list[Selector | CidrPeer] = [*(rule.selectors or ()), *(rule.cidrs or ())]
-    anybody = rule.selectors is None and rule.cidrs is None
+    anybody = rule.anybody
     ports = "ANY" if rule.ports is None else ", ".join(map(port_text, rule.ports))
     return RuleRow(
         cookie,
         str(rule.origin),
         rule.direction.value,
-        "deny" if rule.deny else "allow",
+        rule.action.value,
         peer_text(rule.subject),
         "everybody" if anybody else "; ".join(map(peer_text, peers)) or "nobody",
         ports,

@@ -15,6 +15,7 @@ from attrs import frozen
 from axoneme.core.model.labels import ANY, K8S, NAMESPACE_KEY, RESERVED
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import (
+    Action,
     CidrPeer,
     Direction,
     Operator,
@@ -207,7 +208,7 @@ def _item(context: _Context, direction: Direction, item: Node, *, deny: bool) ->
         selectors=selectors,
         cidrs=cidrs,
         ports=tuple(ports) if ports else None,
-        deny=deny,
+        action=Action.DENY if deny else Action.ALLOW,
         default_deny=context.stated.get(direction, True),
     )
 
