@@ -32,6 +32,14 @@ NO_PREALLOC: Final = 1
 MAX_KNOWN: Final = 1 << 18
 """Peers that may be known: more than there are cluster-wide and local identities."""
 
+_DENIES: Final = {
+    (False, False, False): 0,
+    (True, False, False): 1,
+    (False, True, False): 2,
+    (True, False, True): 3,
+}
+"""``AXO_POLICY_DENY_*`` by deny, known_only and by_default."""
+
 _SUBJECT = struct.Struct("=I")
 
 
@@ -53,7 +61,7 @@ class KernelValue:
     precedence: int
     cookie: int
     deny: int
-    """1: yes; 2: who is not known."""
+    """``AXO_POLICY_DENY_*``: 1 yes; 2 who is not known; 3 yes, because no rule allows it."""
     prefix_len: int
     proxy_port: int = network(default=0)
 
@@ -77,7 +85,7 @@ class Codecs:
             KernelValue(
                 value.precedence,
                 value.cookie,
-                1 if value.deny else 2 if value.known_only else 0,
+                _DENIES[value.deny, value.known_only, value.by_default],
                 value.prefix_len,
                 value.proxy_port,
             )
@@ -89,7 +97,13 @@ class Codecs:
         return (
             PolicyKey(k.peer, k.dir, k.proto, k.port, k.prefixlen - STATIC_BITS),
             PolicyValue(
-                v.precedence, v.deny == 1, v.cookie, v.prefix_len, v.proxy_port, v.deny == 2
+                v.precedence,
+                v.deny in (1, 3),
+                v.cookie,
+                v.prefix_len,
+                v.proxy_port,
+                known_only=v.deny == 2,
+                by_default=v.deny == 3,
             ),
         )
 

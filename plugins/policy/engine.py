@@ -12,36 +12,28 @@ of the order in which they came.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.identity import Reserved
 from axoneme.core.model.labels import RESERVED, LabelSet
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.model.policy import Rule
-from axoneme.plugins.policy.entries import (
-    ANY_PEER,
-    DENY,
-    EGRESS,
-    INGRESS,
-    Entries,
-    PolicyKey,
-    PolicyValue,
-    resolve,
-    value_of,
-)
+from axoneme.plugins.policy.decider import NO_PORTS, Decider
+from axoneme.plugins.policy.entries import ANY_PEER, EGRESS, INGRESS, Entries
+from axoneme.plugins.policy.resolve import Seen
 from axoneme.plugins.policy.selectors import Prefix, SelectorCache
 from axoneme.plugins.policy.subjects import (
+    Changing,
     Compiled,
-    Decision,
     Delta,
+    Place,
     RuleChange,
     Settings,
     Subject,
 )
 from axoneme.plugins.policy.terms import (
-    DEFAULTS,
-    LOCALHOST,
     Cookies,
     NamedPorts,
     Term,
@@ -69,6 +61,25 @@ class PolicyEngine:
         self._gone: set[int] = set()
         self.peers_computed = 0
         """(subject, direction, peer) decisions ever made: the measure of work done."""
+
+    def set_settings(self, settings: Settings) -> None:
+        """Have everything that the settings say differently decided again."""
+        old, self.settings = self.settings, settings
+        if (old.mode, old.allow_localhost) == (settings.mode, settings.allow_localhost):
+            if old.proxies != settings.proxies:
+                self._touch_redirects()
+            return
+        for subject in self._subjects.values():
+            for direction in DIRECTIONS:
+                handles = subject.terms[direction].keys() - {ANY_PEER}
+                subject.touch_all(direction, chain(*map(self.selectors.matched, handles)))
+            self._dirty_defaults(subject)
+
+    def _touch_redirects(self) -> None:
+        for subject in self._subjects.values():
+            for direction in DIRECTIONS:
+                if subject.ways[direction]:
+                    subject.touch_all(direction)
 
     # Rules
 
@@ -102,7 +113,7 @@ class PolicyEngine:
     def _add_rule(self, key: ObjectKey, rule: Rule) -> int:
         cookie = self._cookies.take(f"{rule.origin} {rule.direction}")
         terms: list[tuple[Term, tuple[int, ...] | None]] = []
-        for term in compile_rule(rule, cookie):
+        for term in compile_rule(rule, cookie, self.settings.redirects):
             peers = None
             if term.peers is not None:
                 peers = tuple(self.selectors.acquire(p) for p in term.peers)
@@ -184,9 +195,9 @@ class PolicyEngine:
     def set_peer_ports(self, identity: int, pods: Iterable[Iterable[NamedPort]]) -> None:
         """Named ports of the pods behind an identity, anywhere in the cluster, for egress."""
         ports = named_ports(pods)
-        if self._peer_ports.get(identity, ({}, {})) == ports:
+        if self._peer_ports.get(identity, NO_PORTS) == ports:
             return
-        if ports == ({}, {}):
+        if ports == NO_PORTS:
             del self._peer_ports[identity]
         else:
             self._peer_ports[identity] = ports
@@ -199,6 +210,11 @@ class PolicyEngine:
         """Entries of a subject as of the last flush; empty for others."""
         subject = self._subjects.get(identity)
         return subject.entries if subject else {}
+
+    def l7(self, identity: int) -> Mapping[Place, tuple[Seen, ...]]:
+        """What proxies must know of a subject, by direction and peer, as of the last flush."""
+        subject = self._subjects.get(identity)
+        return subject.l7 if subject else {}
 
     def enforced(self, identity: int) -> tuple[bool, bool]:
         """Whether ingress and egress of a subject are default-deny."""
@@ -234,7 +250,8 @@ class PolicyEngine:
                         self._users[handle].add((identity, term.direction))
                 terms[handle][term] = None
                 dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
-            subject.selective[term.direction] += _is_selective(term)
+            subject.selective[term.direction] += term.is_selective
+            self._count_ways(subject, term, 1)
         if compiled.rule.default_deny:
             subject.enforcing[directions(compiled.rule.direction)] += 1
         self._dirty_defaults(subject)
@@ -252,7 +269,8 @@ class PolicyEngine:
                     if handle:
                         self._forget_user(handle, identity, term.direction)
                 dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
-            subject.selective[term.direction] -= _is_selective(term)
+            subject.selective[term.direction] -= term.is_selective
+            self._count_ways(subject, term, -1)
         if compiled.rule.default_deny:
             subject.enforcing[directions(compiled.rule.direction)] -= 1
         self._dirty_defaults(subject)
@@ -262,6 +280,22 @@ class PolicyEngine:
         users.discard((identity, direction))
         if not users:
             del self._users[handle]
+
+    @staticmethod
+    def _count_ways(subject: Subject, term: Term, step: int) -> None:
+        """Note where a term redirects; whoever that may catch is decided again."""
+        if term.l7 is None:
+            return
+        direction = term.direction
+        for l4 in term.l4s:
+            for counter in (subject.ways, subject.common_ways)[: 1 if term.peers else 2]:
+                way = l4, term.precedence >> 8
+                counter[direction][way] += step
+                if not counter[direction][way]:
+                    del counter[direction][way]
+        if term.peers is None:
+            subject.touch_all(direction)
+        subject.dirty[direction].add(ANY_PEER)
 
     @staticmethod
     def _dirty_defaults(subject: Subject) -> None:
@@ -286,11 +320,11 @@ class PolicyEngine:
         deltas = {identity: Delta(gone=True) for identity in self._gone}
         self._gone.clear()
         done = self.peers_computed
-        touched = [i for i, s in self._subjects.items() if s.fresh or any(s.dirty)]
+        touched = [i for i, s in self._subjects.items() if s.is_touched()]
         for identity in sorted(touched, key=lambda i: i != first):
             subject = self._subjects[identity]
             delta = self._recompute(identity, subject)
-            if subject.fresh or delta.upserts or delta.deletes:
+            if subject.fresh or delta:
                 deltas[identity] = delta
             subject.fresh = False
             if most and self.peers_computed - done >= most:
@@ -300,67 +334,32 @@ class PolicyEngine:
     @property
     def pending(self) -> bool:
         """Whether a flush has something to do."""
-        return bool(self._gone) or any(s.fresh or any(s.dirty) for s in self._subjects.values())
+        return bool(self._gone) or any(s.is_touched() for s in self._subjects.values())
 
     def _recompute(self, identity: int, subject: Subject) -> Delta:
-        upserts: dict[PolicyKey, PolicyValue] = {}
-        deletes: dict[PolicyKey, PolicyValue] = {}
+        delta: Changing = ({}, {}, {})
         for direction in DIRECTIONS:
-            decided: dict[frozenset[int], Decision] = {}
-            enforced = self._enforced(identity, subject, direction)
             dirty = subject.dirty[direction]
+            if not dirty:
+                continue
+            if ANY_PEER in dirty:
+                dirty |= subject.whole[direction]
+            decider = self._decider(identity, subject, direction)
             for peer in dirty:
-                wanted = self._decide(subject, direction, peer, decided, enforced=enforced)
-                subject.replace((direction, peer), wanted, (upserts, deletes))
+                subject.replace((direction, peer), decider.decide(peer), delta)
             self.peers_computed += len(dirty)
             dirty.clear()
-        return Delta(upserts, deletes)
+        return Delta(*delta)
 
-    def _decide(
-        self,
-        subject: Subject,
-        direction: int,
-        peer: int,
-        decided: dict[frozenset[int], Decision],
-        *,
-        enforced: bool,
-    ) -> Decision:
-        """The entries of one peer; peers that the same selectors match share them."""
-        handles = frozenset(self._handles(subject, direction, peer))
-        special = peer == ANY_PEER or (peer == Reserved.HOST and direction == INGRESS)
-        if not special and handles in decided:
-            return decided[handles]
-        terms = {t: None for h in handles for t in subject.terms[direction][h]}
-        if special:
-            terms.update(self._defaults(direction, peer, enforced=enforced))
-        # A name on egress means what it means on any pod of the peer: reference §2.3.
-        if direction == INGRESS:
-            every, some = subject.ports
-        else:
-            every = some = self._peer_ports.get(peer, ({}, {}))[1]
-        claims = (c for t in terms for c in t.claims(some if t.precedence == DENY else every))
-        result = [(l4, value_of(l4, claim)) for l4, claim in resolve(claims).items()]
-        if peer == ANY_PEER and subject.selective[direction] and self.settings.mode != "never":
-            # Somebody new may be who is denied: anybody is then who has been judged.
-            result = [(l4, v if v.deny else v._replace(known_only=True)) for l4, v in result]
-        if not special and (direction == INGRESS or not any(t.names for t in terms)):
-            decided[handles] = result
-        return result
-
-    def _handles(self, subject: Subject, direction: int, peer: int) -> Iterable[int]:
-        """Handles of the subject's peer selectors that match a peer."""
-        of_handle = subject.terms[direction].keys()
-        if self.settings.mode == "never":
-            return ()
-        if peer == ANY_PEER:
-            return of_handle & {ANY_PEER}
-        return self.selectors.handles_of(peer) & of_handle
-
-    def _defaults(self, direction: int, peer: int, *, enforced: bool) -> dict[Term, None]:
-        """What holds without any rule: everything where nothing is enforced; else the host."""
-        if peer == ANY_PEER:
-            return {} if enforced else {DEFAULTS[direction]: None}
-        return {LOCALHOST: None} if enforced and self.settings.allow_localhost else {}
+    def _decider(self, identity: int, subject: Subject, direction: int) -> Decider:
+        return Decider(
+            self.settings,
+            self.selectors,
+            self._peer_ports,
+            subject,
+            direction,
+            enforced=self._enforced(identity, subject, direction),
+        )
 
     def _enforced(self, identity: int, subject: Subject, direction: int) -> bool:
         if self.settings.mode != "default":
@@ -370,8 +369,3 @@ class PolicyEngine:
         labels = self.selectors.labels(identity)
         # Who nobody can name yet (no labels known, or reserved:init) gets nothing by default.
         return labels is None or labels.get(RESERVED, "init") is not None
-
-
-def _is_selective(term: Term) -> bool:
-    """Whether a term denies some peers and not anybody."""
-    return term.precedence == DENY and term.peers is not None

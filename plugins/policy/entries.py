@@ -1,25 +1,59 @@
-"""Policy entries: what stands in the kernel's map for one subject, and how it gets decided.
+"""Policy entries: what stands in the kernel's map for one subject, and how a packet finds it.
 
 The packet path looks a packet up twice, under its peer and under peer 0 (anybody), takes the
 longest L4 prefix of each, and lets the higher precedence win; then the longer L4 prefix; then
-the peer's own entry. A trie answers with its longest prefix, not with its most important one,
-so :func:`resolve` keeps an entry only if no shorter one of the same peer outranks it: a deny of
-all TCP removes the allow of port 80 beside it (CVE-2024-47825, CVE-2024-52529).
+the peer's own entry. How rules become entries is the matter of :mod:`.resolve`.
+
+A precedence is 32 bits: when the rule is asked (24 bits, higher is earlier), then what it says
+(8 bits): 255 deny, 129 to 254 a proxy has to look, 1 allow, 0 pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from axoneme.core.model.policy import MAX_ORDER, MAX_PRIORITY, Action, Tier
 from axoneme.plugins.policy.l4 import L4
 
 INGRESS: Final = 0
 EGRESS: Final = 1
 
-ALLOW: Final = 1
-"""Precedence of an allow; reference §2.3 leaves room for redirects and tiers above it."""
-DENY: Final = 255
+PLACES: Final = (MAX_PRIORITY + 1) * (MAX_ORDER + 1)
+_FIRST: Final[dict[int, int]] = {
+    tier: (len(Tier) - number) * PLACES - 1 for number, tier in enumerate(Tier)
+}
+"""Rank of what each tier asks first; the last of the last tier still comes before the default."""
+
+PASS_BYTE: Final = 0
+ALLOW_BYTE: Final = 1
+DENY_BYTE: Final = 255
+
+
+def rank_of(tier: Tier, priority: int, order: int) -> int:
+    """When a rule is asked: 24 bits, at least 1, higher is earlier."""
+    return _FIRST[tier] - priority * (MAX_ORDER + 1) - order + 1
+
+
+def tier_of(precedence: int) -> int:
+    """A number for the tier of a precedence: equal for equal tiers, 0 for the default."""
+    return ((precedence >> 8) + PLACES - 1) // PLACES
+
+
+def precedence_of(rank: int, action: Action, redirect: int = 0) -> int:
+    """Rank and what is said there; ``redirect``: the byte of an allow that a proxy looks at."""
+    said = {Action.ALLOW: redirect or ALLOW_BYTE, Action.DENY: DENY_BYTE, Action.PASS: PASS_BYTE}
+    return rank << 8 | said[action]
+
+
+DEFAULT: Final = precedence_of(0, Action.ALLOW)
+"""Of what holds where no rule says anything."""
+ALLOW: Final = precedence_of(rank_of(Tier.NORMAL, 0, 0), Action.ALLOW)
+"""Of an allow of Kubernetes and Cilium."""
+DENY: Final = precedence_of(rank_of(Tier.NORMAL, 0, 0), Action.DENY)
+"""Of a deny of Cilium."""
+WHOLE: Final = 0xFFFFFFFF
+"""Of an entry that answers for all rules, anybody's too."""
 
 ANY_PEER: Final = 0
 
@@ -43,6 +77,7 @@ class PolicyValue(NamedTuple):
     """Verdict of an entry. ``cookie`` leads to the rule that decided; 0 is the default.
 
     ``known_only``: of an entry for anybody, that it holds for peers that policy has met.
+    ``by_default``: of a deny, that no rule says so, but none allows either.
     """
 
     precedence: int
@@ -51,41 +86,10 @@ class PolicyValue(NamedTuple):
     prefix_len: int
     proxy_port: int = 0
     known_only: bool = False
+    by_default: bool = False
 
 
 Entries = Mapping[PolicyKey, PolicyValue]
-
-
-class Claim(NamedTuple):
-    """What one rule says about one L4 prefix of one peer."""
-
-    l4: L4
-    precedence: int
-    cookie: int
-
-
-def resolve(claims: Iterable[Claim]) -> dict[L4, tuple[int, int]]:
-    """Decide the claims of one peer: prefix to ``(precedence, cookie)``, outranked ones gone.
-
-    Of equal claims on one prefix the lowest cookie is named, so the answer does not depend on
-    the order of rules.
-    """
-    best: dict[L4, tuple[int, int]] = {}
-    for l4, precedence, cookie in claims:
-        old = best.get(l4)
-        if old is None or precedence > old[0] or (precedence == old[0] and cookie < old[1]):
-            best[l4] = (precedence, cookie)
-    return {
-        l4: claim
-        for l4, claim in best.items()
-        if not any(best[p][0] > claim[0] for p in l4.parents() if p in best)
-    }
-
-
-def value_of(l4: L4, claim: tuple[int, int]) -> PolicyValue:
-    """The map value of a decided claim."""
-    precedence, cookie = claim
-    return PolicyValue(precedence, precedence == DENY, cookie, l4.bits)
 
 
 def lookup(

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from axoneme.plugins.policy.entries import ALLOW, PolicyKey, PolicyValue
+from axoneme.plugins.policy.entries import DEFAULT, PolicyKey, PolicyValue
 from axoneme.plugins.policy.tables import KNOWN, SubjectPolicy
 
-_MARK: Final = PolicyValue(ALLOW, False, 0, 0)
+_MARK: Final = PolicyValue(DEFAULT, False, 0, 0)
 
 
 class KnownPeers:

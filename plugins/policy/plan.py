@@ -12,7 +12,9 @@ may happen. What it then puts together would be wrong if
 * an allow of any peer comes for one of a peer that goes: the reader misses both.
 
 Such a change is built beside the old trie and swapped in by one update; so is a large one, where
-that is also quicker.
+that is also quicker, and one of several entries that are not all plain allows and denies of one
+rank: a deny that comes first may be outranked by an allow that comes later, and what a proxy must
+see may pass beside it.
 
 Why that is enough: while no deny goes, a packet that one denied before is denied throughout, in
 whichever look finds it. A packet denied for want of an allow meets an allow that is new only after
@@ -24,11 +26,21 @@ only where the successor is any peer's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from typing import Final
 
 from attrs import frozen
 
-from axoneme.plugins.policy.entries import Entries, PolicyKey, PolicyValue
+from axoneme.plugins.policy.entries import (
+    ALLOW,
+    DEFAULT,
+    DENY,
+    Entries,
+    PolicyKey,
+    PolicyValue,
+)
+
+_PLAIN: Final = frozenset((DEFAULT, ALLOW, DENY))
 
 SWAP_ABOVE: Final = 2048
 """Changed entries from which a new trie is cheaper than patching the old one."""
@@ -77,6 +89,11 @@ def _tears(
     deletes: Mapping[PolicyKey, PolicyValue],
 ) -> bool:
     """Whether a reader between the steps could see something that is in neither state."""
+    changing = chain(denies, allows)
+    if not all(_is_plain(v) and _is_plain(old.get(k, v)) for k, v in changing):
+        return True
+    if not all(map(_is_plain, deletes.values())):
+        return True
     if any(v.deny for v in deletes.values()) or any(k in old and old[k].deny for k, _ in allows):
         return True
     coming = [k for k, _ in allows if k not in old]
@@ -84,3 +101,8 @@ def _tears(
     if closing and any(k.peer for k in coming):
         return True
     return any(k.peer for k in deletes) and any(not k.peer for k in coming)
+
+
+def _is_plain(value: PolicyValue) -> bool:
+    """Whether an entry is one that the argument above is about."""
+    return value.precedence in _PLAIN

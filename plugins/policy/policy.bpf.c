@@ -51,6 +51,8 @@ static __always_inline int policy_apply(struct axo_ctx *ctx, const struct axo_po
 	ctx->match_type = policy_match_type(value, specific);
 	if (value->deny == AXO_POLICY_DENY_YES)
 		return -AXO_DROP_POLICY_DENY;
+	if (value->deny == AXO_POLICY_DENY_DEFAULT)
+		return -AXO_DROP_POLICY;
 	ctx->proxy_port = value->proxy_port;
 	return AXO_NEXT;
 }

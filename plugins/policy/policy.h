@@ -23,6 +23,7 @@
 #define AXO_POLICY_DENY_NO	0
 #define AXO_POLICY_DENY_YES	1
 #define AXO_POLICY_DENY_UNKNOWN 2 /* peers that the trie of subject 0 does not name */
+#define AXO_POLICY_DENY_DEFAULT 3 /* no rule allows it; the entry answers for all rules */
 
 struct axo_policy_key {
 	__u32 prefixlen; /* host order: 40 + bits of proto and port */
@@ -33,7 +34,7 @@ struct axo_policy_key {
 };
 
 struct axo_policy_value {
-	__u32 precedence;  /* higher wins: 255 deny, 1 allow */
+	__u32 precedence;  /* higher wins: rank of the rule, 8 bits of what it says */
 	__u32 cookie;	   /* the rule, for explanations */
 	__be16 proxy_port; /* network order: redirect there, 0 = no */
 	__u8 deny;	   /* AXO_POLICY_DENY_* */

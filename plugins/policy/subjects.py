@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from attrs import Factory, define, frozen
 
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.model.policy import Rule
 from axoneme.plugins.policy.entries import PolicyKey, PolicyValue
-from axoneme.plugins.policy.l4 import L4
+from axoneme.plugins.policy.resolve import Decision, Seen, Way
 from axoneme.plugins.policy.terms import NamedPorts, Term
 
 Terms = dict[int, dict[Term, None]]
@@ -22,6 +24,10 @@ class Settings:
 
     mode: str = "default"
     allow_localhost: bool = True
+    redirects: Mapping[str, int] = MappingProxyType({})
+    """Byte of the precedence of each L7 protocol."""
+    proxies: Mapping[str, int] = MappingProxyType({})
+    """Port of each L7 protocol's proxy; what is not here, or 0, drops."""
 
 
 @define(eq=False)
@@ -35,9 +41,11 @@ class Compiled:
     terms: list[tuple[Term, tuple[int, ...] | None]]  # with the handles of its peers
 
 
-Decision = list[tuple[L4, PolicyValue]]
-"""Entries of one peer."""
-Changing = tuple[dict[PolicyKey, PolicyValue], dict[PolicyKey, PolicyValue]]
+Place = tuple[int, int]
+"""Direction and peer."""
+Changing = tuple[
+    dict[PolicyKey, PolicyValue], dict[PolicyKey, PolicyValue], dict[Place, tuple[Seen, ...]]
+]
 
 
 @define(eq=False)
@@ -49,19 +57,38 @@ class Subject:
     terms: tuple[Terms, Terms] = Factory(lambda: ({}, {}))
     rules: set[int] = Factory(set)  # cookies
     enforcing: list[int] = Factory(lambda: [0, 0])  # rules that ask for default deny
-    selective: list[int] = Factory(lambda: [0, 0])  # terms that deny some peers, not anybody
+    selective: list[int] = Factory(lambda: [0, 0])  # terms that take from some, not from anybody
+    ways: tuple[Counter[Way], Counter[Way]] = Factory(lambda: (Counter(), Counter()))
+    """Redirects of all peers, by direction."""
+    common_ways: tuple[Counter[Way], Counter[Way]] = Factory(lambda: (Counter(), Counter()))
+    """Redirects of anybody."""
+    whole: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
+    """Peers whose entries answer for anybody's rules too."""
+    l7: dict[Place, tuple[Seen, ...]] = Factory(dict)
     ports: tuple[NamedPorts, NamedPorts] = ({}, {})
     dirty: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
     fresh: bool = True
 
-    def replace(
-        self,
-        place: tuple[int, int],
-        wanted: Decision,
-        delta: Changing,
-    ) -> None:
+    def is_touched(self) -> bool:
+        """Whether something is to be computed."""
+        return self.fresh or any(self.dirty)
+
+    def touch_all(self, direction: int, peers: Iterable[int] = ()) -> None:
+        """Have everything in a direction decided again, and the peers that are named."""
+        dirty = self.dirty[direction]
+        dirty.update(peers)
+        dirty.update(peer for d, peer in self.by_peer if d == direction)
+
+    def replace(self, place: Place, decision: Decision, delta: Changing) -> None:
         """Put the entries of one (direction, peer) in place and note the difference."""
-        upserts, deletes = delta
+        upserts, deletes, l7 = delta
+        wanted = decision.entries
+        if self.l7.get(place, ()) != decision.l7:
+            l7[place] = decision.l7
+            if decision.l7:
+                self.l7[place] = decision.l7
+            else:
+                del self.l7[place]
         direction, peer = place
         entries = self.entries
         old = self.by_peer.pop(place, ())
@@ -83,7 +110,12 @@ class Delta:
 
     upserts: Mapping[PolicyKey, PolicyValue] = Factory(dict)
     deletes: Mapping[PolicyKey, PolicyValue] = Factory(dict)
+    l7: Mapping[Place, tuple[Seen, ...]] = Factory(dict)
+    """What proxies must know, of the peers for which that has changed."""
     gone: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.upserts or self.deletes or self.l7 or self.gone)
 
 
 @frozen

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from attrs import frozen
 
 from axoneme.core.model.endpoint import NamedPort
-from axoneme.core.model.policy import Direction, PortRange, Rule, Selector
-from axoneme.plugins.policy.entries import ALLOW, DENY, EGRESS, INGRESS, Claim
+from axoneme.core.model.policy import Action, Direction, L7Rules, PortRange, Rule, Selector
+from axoneme.plugins.policy.entries import (
+    DEFAULT,
+    EGRESS,
+    INGRESS,
+    precedence_of,
+    rank_of,
+)
 from axoneme.plugins.policy.l4 import ANY, L4, MAX_BITS, PROTOCOLS, WITH_PORTS, prefixes
+from axoneme.plugins.policy.resolve import Claim
 from axoneme.plugins.policy.selectors import Peer, Prefix
 
 NamedPorts = Mapping[str, frozenset[tuple[int, int]]]
 """Protocol number and port of each name."""
 
 EVERYBODY = Selector()
+
+UNKNOWN_REDIRECT = 129
+"""Byte of an L7 protocol that nobody has registered: its traffic is dropped."""
 
 
 def directions(direction: Direction) -> int:
@@ -38,39 +49,65 @@ class Term:
     peers: tuple[Peer, ...] | None
     l4s: tuple[L4, ...]
     names: tuple[PortRange, ...] = ()
+    action: Action = Action.ALLOW
+    l7: L7Rules | None = None
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether it may take something from some peers that anybody has."""
+        return self.action != Action.ALLOW and self.peers is not None
 
     def claims(self, named: NamedPorts) -> Iterable[Claim]:
         """What the term says about one peer, given what the port names mean there."""
         for l4 in self.l4s:
-            yield Claim(l4, self.precedence, self.cookie)
+            yield Claim(l4, self.precedence, self.cookie, self.l7)
         for ports in self.names:
             for protocol, port in named.get(ports.name, ()):
                 wanted = (ports.protocol,) if ports.protocol else WITH_PORTS
                 if protocol in wanted:
-                    yield Claim(L4(protocol, port, MAX_BITS), self.precedence, self.cookie)
+                    l4 = L4(protocol, port, MAX_BITS)
+                    yield Claim(l4, self.precedence, self.cookie, self.l7)
 
 
-def compile_rule(rule: Rule, cookie: int) -> list[Term]:
-    """The terms of a rule; none when it selects no peer or no port."""
+def compile_rule(
+    rule: Rule, cookie: int, redirects: Mapping[str, int] = MappingProxyType({})
+) -> list[Term]:
+    """The terms of a rule; none when it selects no peer or no port.
+
+    ``redirects``: the byte of a precedence of each L7 protocol.
+    """
     ports = (PortRange(),) if rule.ports is None else rule.ports
     static = [p for p in ports if not p.name]
     l4s = tuple(dict.fromkeys(l4 for p in static for l4 in prefixes(p)))
     names = tuple(p for p in ports if p.name)
-    direction = directions(rule.direction)
-    precedence = DENY if rule.deny else ALLOW
     peers = _peers(rule)
-    if peers == ():
+    if peers == () or not (l4s or names):
         return []
-    if peers is not None or not names or direction == INGRESS:
-        return [Term(cookie, direction, precedence, peers, l4s, names)] if l4s or names else []
-    terms = [Term(cookie, direction, precedence, None, l4s)] if l4s else []
-    return [*terms, Term(cookie, direction, precedence, (EVERYBODY,), (), names)]
+    rank = rank_of(rule.tier, rule.priority, rule.order)
+    byte = redirects.get(rule.l7.protocol, UNKNOWN_REDIRECT) if rule.l7 is not None else 0
+    precedence = precedence_of(rank, rule.action, byte)
+    direction = directions(rule.direction)
+
+    def term(
+        peers: tuple[Peer, ...] | None, l4s: tuple[L4, ...], names: tuple[PortRange, ...]
+    ) -> Term:
+        return Term(cookie, direction, precedence, peers, l4s, names, rule.action, rule.l7)
+
+    if peers is not None:
+        return [term(peers, l4s, names)]
+    everybody = (EVERYBODY,)
+    if rule.action == Action.PASS:  # what is passed over may be anybody's: each peer is asked
+        return [term(None, l4s, names if direction == INGRESS else ()), term(everybody, l4s, names)]
+    if not names or direction == INGRESS:
+        return [term(None, l4s, names)]
+    return [*([term(None, l4s, ())] if l4s else []), term(everybody, (), names)]
 
 
 def _peers(rule: Rule) -> tuple[Peer, ...] | None:
-    if rule.selectors is None and rule.cidrs is None:
+    if rule.anybody:
         return None
     peers: list[Peer] = [*(rule.selectors or ()), *(rule.cidrs or ())]
+    peers += [f.selector for f in rule.fqdns or ()]
     if EVERYBODY in peers:
         return None
     return tuple(dict.fromkeys(peers))
@@ -84,10 +121,10 @@ def rule_prefixes(rule: Rule) -> set[Prefix]:
     return found
 
 
-DEFAULTS = tuple(Term(0, direction, ALLOW, None, (ANY,)) for direction in (INGRESS, EGRESS))
+DEFAULTS = tuple(Term(0, direction, DEFAULT, None, (ANY,)) for direction in (INGRESS, EGRESS))
 """What holds in a direction in which nothing is enforced."""
 
-LOCALHOST = Term(0, INGRESS, ALLOW, None, (ANY,))
+LOCALHOST = Term(0, INGRESS, DEFAULT, None, (ANY,))
 """What holds for the node's own traffic to its pods."""
 
 

@@ -20,14 +20,12 @@ from axoneme.plugins.policy.entries import (
     ANY_PEER,
     DENY,
     EGRESS,
-    Claim,
     PolicyKey,
     PolicyValue,
     lookup,
-    resolve,
-    value_of,
 )
 from axoneme.plugins.policy.l4 import prefixes
+from axoneme.plugins.policy.resolve import Claim, decide
 from axoneme.plugins.policy.tables import SubjectPolicy
 
 pytestmark = pytest.mark.root
@@ -49,8 +47,8 @@ def entries_of(rules: list[tuple[int, PortRange, bool]]) -> dict[PolicyKey, Poli
             if who == peer
             for l4 in prefixes(ports)
         ]
-        for l4, claim in resolve(claims).items():
-            found[PolicyKey(peer, EGRESS, *l4)] = value_of(l4, claim)
+        for l4, value in decide(claims, {}):
+            found[PolicyKey(peer, EGRESS, *l4)] = value
     return found
 
 
