@@ -127,7 +127,6 @@ class Agent:
             self.store,
             identity_table(tables),
             cluster_id=config.number("cluster-id"),
-            dual_stack=self.dual_stack,
         )
         seen, nodes = node_tables(tables)
         self.nodes = NodeDirectory(seen, nodes)

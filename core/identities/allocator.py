@@ -28,7 +28,7 @@ from axoneme.core.errors import (
     NotFoundError,
     RetryableError,
 )
-from axoneme.core.identities.local import LocalIdentities, Prefix
+from axoneme.core.identities.local import LocalIdentities
 from axoneme.core.identities.objects import (
     KIND,
     UNUSED_ANNOTATION,
@@ -79,10 +79,9 @@ class IdentityAllocator:
         table: Table[int, Identity],
         *,
         cluster_id: int = 0,
-        dual_stack: bool = True,
     ) -> None:
         self.table = table
-        self.local = LocalIdentities(table, dual_stack=dual_stack)
+        self.local = LocalIdentities(table)
         self._store = store
         self._cluster_id = cluster_id
         self._users: Counter[int] = Counter()
@@ -145,13 +144,13 @@ class IdentityAllocator:
 
     # What policies ask
 
-    def allocate_cidr(self, prefix: Prefix) -> int:
-        """The local number of a prefix outside the cluster; counts one user."""
-        return self.local.allocate(prefix)
+    def allocate_local(self, labels: LabelSet) -> int:
+        """This node's number of what is outside the cluster; counts one user."""
+        return self.local.allocate(labels)
 
-    def release_cidr(self, prefix: Prefix) -> bool:
+    def release_local(self, number: int) -> bool:
         """One user less; true when the number is free now."""
-        return self.local.release(prefix)
+        return self.local.release(number)
 
     # From the store
 

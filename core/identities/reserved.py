@@ -30,11 +30,19 @@ def world_identity(version: int, *, dual_stack: bool) -> Reserved:
     return Reserved.WORLD_IPV4 if version == 4 else Reserved.WORLD_IPV6
 
 
-def cidr_labels(prefix: IPv4Network | IPv6Network, *, dual_stack: bool) -> LabelSet:
-    """Labels of a prefix outside the cluster: ``cidr:…`` and its world.
+def cidr_label(prefix: IPv4Network | IPv6Network) -> Label:
+    """The label of a prefix that a policy names.
 
     A colon cannot stand in a label's key, so IPv6 is written with dashes, as Cilium does.
     """
-    key = str(prefix).replace(":", "-")
-    world = world_identity(prefix.version, dual_stack=dual_stack)
-    return LabelSet.of([Label(CIDR, key), *reserved_labels(world)])
+    return Label(CIDR, str(prefix).replace(":", "-"))
+
+
+def world_labels(version: int, *, dual_stack: bool) -> LabelSet:
+    """Labels of the world of an address family."""
+    return reserved_labels(world_identity(version, dual_stack=dual_stack))
+
+
+def cidr_labels(prefix: IPv4Network | IPv6Network, *, dual_stack: bool) -> LabelSet:
+    """Labels of a prefix outside the cluster: ``cidr:…`` and its world."""
+    return LabelSet.of([cidr_label(prefix), *world_labels(prefix.version, dual_stack=dual_stack)])

@@ -89,7 +89,7 @@ class PolicyEngine:
         present = self._of_object.get(key, {})
         change = RuleChange()
         for rule in [r for r in present if r not in wanted]:
-            change.removed.append(present[rule])
+            change.removed[present[rule]] = rule
             self._remove_rule(present.pop(rule))
         for rule in wanted:
             if rule not in present:

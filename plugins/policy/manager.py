@@ -25,10 +25,11 @@ from axoneme.core.model.policy import Rule
 from axoneme.core.reconcile import Reconciler
 from axoneme.core.state import Changes, Table
 from axoneme.core.store.model import Store, StoreEvent
-from axoneme.plugins.policy.cidrs import CidrIdentities
+from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.known import KnownPeers
+from axoneme.plugins.policy.l7 import ProxyTables
 from axoneme.plugins.policy.peers import PeerPorts
 from axoneme.plugins.policy.prefixes import BOTH, facts_of
 from axoneme.plugins.policy.selectors import Prefix
@@ -36,7 +37,7 @@ from axoneme.plugins.policy.sources import Outcome, PolicySources
 from axoneme.plugins.policy.subjects import Delta
 from axoneme.plugins.policy.tables import InForce, PolicyTables, SubjectPolicy
 from axoneme.plugins.policy.terms import rule_prefixes
-from axoneme.plugins.policy.texts import publish_selectors, rule_row
+from axoneme.plugins.policy.texts import publish_rules, publish_selectors
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,11 @@ class PolicyManager:
         maps: PolicyMaps,
         *,
         max_entries: int,
+        proxies: ProxyTables,
         families: Collection[int] = BOTH,
     ) -> None:
         self.engine = engine
+        self.proxies = proxies
         self.tables = tables
         self.maps = maps
         self.reconciler: Reconciler[int, SubjectPolicy] = Reconciler(
@@ -70,7 +73,7 @@ class PolicyManager:
         self.revision = 1
         self.synced = asyncio.Event()
         self._published = asyncio.Event()
-        self.cidrs: CidrIdentities | None = None
+        self.cidrs: PrefixIdentities | None = None
         self.changes: Counter[tuple[str, str, str]] = Counter()
         self.flush_seconds = 0.0
         self._sources = sources
@@ -206,10 +209,8 @@ class PolicyManager:
 
     def _set_rules(self, key: ObjectKey, rules: Sequence[Rule]) -> None:
         change = self.engine.set_rules(key, rules)
-        for cookie in change.removed:
-            self.tables.rules.delete(cookie)
-        for cookie, rule in change.added.items():
-            self.tables.rules.upsert(rule_row(cookie, rule))
+        publish_rules(change, self.tables.rules)
+        self.proxies.count(change.removed.values(), change.added.values())
         if change:
             self._schedule()
 
@@ -288,6 +289,10 @@ class PolicyManager:
         if self._ports.publish():
             self._schedule()
 
+    def changed(self) -> None:
+        """Compute what the engine has been told beside this manager."""
+        self._schedule()
+
     def endpoints_of(self, identity: int) -> int:
         """Endpoints here that have an identity."""
         return len(self._of_identity.get(identity, ()))
@@ -315,6 +320,7 @@ class PolicyManager:
                 self._publish(identity, delta)
             if known is not None:
                 self.tables.entries.upsert(known)
+        self.proxies.publish(deltas)
         publish_selectors(self.engine.selectors, self.tables.selectors)
         if self.engine.pending:
             self._schedule()
@@ -356,13 +362,6 @@ class PolicyManager:
             )
 
     # What endpoints ask
-
-    def status_of(self, identity: int) -> dict[str, Any]:
-        """The ``policy`` part of a CiliumEndpoint's status (``PolicyStatus``)."""
-        ingress, egress = self.engine.enforced(identity)
-        words = {True: "enforcing", False: "non-enforcing"}
-        pair = (("ingress", ingress), ("egress", egress))
-        return {way: {"enforcing": on, "state": words[on]} for way, on in pair}
 
     async def wait_for(self, identity: int) -> int:
         """Return the revision in force once the policy of ``identity`` is in the kernel."""

@@ -18,29 +18,32 @@ EVERY_IPV6: Final = IPv6Network("::/0")
 
 BOTH: Final = (4, 6)
 
-_WORLDS: Final[dict[int, tuple[IPv4Network | IPv6Network, ...]]] = {
-    Reserved.WORLD: (EVERY_IPV4, EVERY_IPV6),
-    Reserved.WORLD_IPV4: (EVERY_IPV4,),
-    Reserved.WORLD_IPV6: (EVERY_IPV6,),
-}
-"""Who has no prefix of its own in the ipcache: addresses that only the default route covers."""
+_WORLDS: Final[tuple[tuple[str, tuple[IPv4Network | IPv6Network, ...]], ...]] = (
+    (Reserved.WORLD_IPV4.label, (EVERY_IPV4,)),
+    (Reserved.WORLD_IPV6.label, (EVERY_IPV6,)),
+    (Reserved.WORLD.label, (EVERY_IPV4, EVERY_IPV6)),
+)
+"""What addresses stand for that no rule's prefix covers, by their label; the narrower first."""
 
 
 def prefixes_of(
     identity: Identity, families: Collection[int] = BOTH
 ) -> tuple[IPv4Network | IPv6Network, ...]:
-    """Prefixes of a ``cidr`` identity, from its labels, and of the worlds; else none.
+    """What an identity stands for: the prefix of its ``cidr`` label, else its world; else nothing.
 
     Raises :class:`ValueError` for a label that is no prefix.
     """
-    if identity.id in _WORLDS:
-        return tuple(p for p in _WORLDS[identity.id] if p.version in families)
     found = []
     for label in identity.labels:
         if label.source == CIDR:
             found.append(ip_network(label.key.replace("-", ":")))
     # Should a label set name covering prefixes too, the narrowest one is what it stands for.
-    return tuple(sorted(found, key=lambda p: p.prefixlen)[-1:])
+    if found:
+        return tuple(sorted(found, key=lambda p: p.prefixlen)[-1:])
+    for word, prefixes in _WORLDS:
+        if identity.labels.get(RESERVED, word) is not None:
+            return tuple(p for p in prefixes if p.version in families)
+    return ()
 
 
 def facts_of(

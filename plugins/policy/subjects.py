@@ -122,7 +122,7 @@ class Delta:
 class RuleChange:
     """Cookies of rules that went and came; a cookie may be in both."""
 
-    removed: list[int] = Factory(list)
+    removed: dict[int, Rule] = Factory(dict)
     added: dict[int, Rule] = Factory(dict)
 
     def __bool__(self) -> bool:

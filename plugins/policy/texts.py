@@ -6,6 +6,7 @@ from axoneme.core.model.policy import CidrPeer, Operator, PortRange, Requirement
 from axoneme.core.state import Table
 from axoneme.plugins.policy.l4 import PROTOCOL_NAMES
 from axoneme.plugins.policy.selectors import SelectorCache
+from axoneme.plugins.policy.subjects import RuleChange
 from axoneme.plugins.policy.tables import RuleRow, SelectorRow
 
 
@@ -59,6 +60,14 @@ def rule_row(cookie: int, rule: Rule) -> RuleRow:
         "everybody" if anybody else "; ".join(map(peer_text, peers)) or "nobody",
         ports,
     )
+
+
+def publish_rules(change: RuleChange, table: Table[int, RuleRow]) -> None:
+    """Bring the table in line with the rules that have changed; a cookie may go and come."""
+    for cookie in change.removed:
+        table.delete(cookie)
+    for cookie, rule in change.added.items():
+        table.upsert(rule_row(cookie, rule))
 
 
 def publish_selectors(cache: SelectorCache, table: Table[int, SelectorRow]) -> None:

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, Any
 from axoneme.core.endpoints.objects import PolicyStatus
 from axoneme.core.endpoints.policy import PolicyGate
 from axoneme.core.errors import InvalidObjectError
+from axoneme.core.identities.prefixes import PrefixLabels
+from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import Rule
 from axoneme.plugins.policy import config as options_of
-from axoneme.plugins.policy.cidrs import CidrIdentities
+from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import OUTER, PolicyMaps
 from axoneme.plugins.policy.engine import PolicyEngine
+from axoneme.plugins.policy.l7 import ProxyTables, follow_registry, with_protocols
 from axoneme.plugins.policy.lastgood import LastGood
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.sources import PolicySources
+from axoneme.plugins.policy.status import EnforcementStatus
 from axoneme.plugins.policy.tables import PolicyTables
 from axoneme.plugins.policy.validator import PolicyValidator
 
@@ -53,13 +57,30 @@ def setup_agent(agent: Agent) -> None:
     maps = PolicyMaps(
         lambda: agent.datapath.map(OUTER), layouts, agent.policy_generation.bump, limit
     )
-    engine = PolicyEngine(options_of.settings(config))
+    registry = agent.services.get(L7Registry)
+    engine = PolicyEngine(with_protocols(options_of.settings(config), registry))
     families = [v for v, on in ((4, agent.ipv4), (6, agent.ipv6)) if on]
-    manager = PolicyManager(engine, tables, sources, maps, max_entries=limit, families=families)
-    manager.cidrs = CidrIdentities(agent.identities, agent.ipcache, manager.realised)
+    manager = PolicyManager(
+        engine,
+        tables,
+        sources,
+        maps,
+        max_entries=limit,
+        proxies=ProxyTables(agent.tables),
+        families=families,
+    )
+    registry.on_change(partial(_proxies_changed, manager, registry))
+    manager.cidrs = PrefixIdentities(
+        agent.identities,
+        agent.ipcache,
+        manager.realised,
+        told=partial(_ipcache_told, agent),
+        dual_stack=agent.dual_stack,
+    )
+    agent.services.provide(PrefixLabels, manager.cidrs)  # type: ignore[type-abstract]
     agent.services.provide(PolicyManager, manager)
     agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]
-    agent.services.provide(PolicyStatus, manager)  # type: ignore[type-abstract]
+    agent.services.provide(PolicyStatus, EnforcementStatus(engine))  # type: ignore[type-abstract]
     agent.reconcilers["policy"] = manager.reconciler
     agent.required.append(tables.policies)
     manager.follow_identities(agent.identities.table)
@@ -71,6 +92,16 @@ def setup_agent(agent: Agent) -> None:
         agent.tasks.spawn(f"policy {kind}", partial(manager.follow_policies, agent.store, kind))
     agent.tasks.spawn("policy", partial(_run, agent, manager))
     agent.tasks.spawn("policy prefixes", manager.cidrs.run)
+
+
+def _proxies_changed(manager: PolicyManager, registry: L7Registry) -> None:
+    if follow_registry(manager.engine, registry):
+        manager.changed()
+
+
+async def _ipcache_told(agent: Agent) -> None:
+    """Return once the kernel's ipcache is as the table is now."""
+    await agent.reconcilers["ipcache"].sync()
 
 
 async def _run(agent: Agent, manager: PolicyManager) -> None:

@@ -16,6 +16,7 @@ from axoneme.core.identities import allocator as allocating
 from axoneme.core.identities.allocator import IdentityAllocator, candidates, identity_table
 from axoneme.core.identities.gc import collect_identities
 from axoneme.core.identities.objects import UNUSED_ANNOTATION, decode_identity, encode_identity
+from axoneme.core.identities.reserved import cidr_labels
 from axoneme.core.model.identity import LOCAL_SCOPE, Identity
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ClusterObject, ObjectKey
@@ -270,15 +271,16 @@ def test_local_identities_are_stable_and_counted(tmp_path: Path) -> None:
         one = IdentityAllocator(store, identity_table(TableRegistry()))
         two = IdentityAllocator(store, identity_table(TableRegistry()))
         prefix, other = IPv4Network("10.1.0.0/16"), IPv6Network("2001:db8::/32")
-        number = one.allocate_cidr(prefix)
+        near, far = (cidr_labels(p, dual_stack=True) for p in (prefix, other))
+        number = one.allocate_local(near)
         assert number > LOCAL_SCOPE
-        assert two.allocate_cidr(other) != two.allocate_cidr(prefix) == number
-        assert one.allocate_cidr(prefix) == number
+        assert two.allocate_local(far) != two.allocate_local(near) == number
+        assert one.allocate_local(near) == number
         assert one.labels_of(number) == LabelSet.parse(
             ["cidr:10.1.0.0/16", "reserved:world", "reserved:world-ipv4"]
         )
-        assert not one.release_cidr(prefix)
-        assert one.release_cidr(prefix)
+        assert not one.release_local(number)
+        assert one.release_local(number)
         assert one.table.get(number) is None
         await store.close()
 

@@ -24,10 +24,11 @@ from axoneme.core.state import TableRegistry
 from axoneme.core.store.folder import FolderStore
 from axoneme.plugins.policy import cidrs
 from axoneme.plugins.policy import manager as manager_module
-from axoneme.plugins.policy.cidrs import CidrIdentities
+from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.decode.kinds import decode_object
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
+from axoneme.plugins.policy.l7 import ProxyTables
 from axoneme.plugins.policy.lastgood import LastGood
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.sources import PolicySources
@@ -67,13 +68,13 @@ class Local:
     """The allocator's part for prefixes."""
 
     def __init__(self, table: Any) -> None:
-        self.local = LocalIdentities(table, dual_stack=True)
+        self.local = LocalIdentities(table)
 
-    def allocate_cidr(self, prefix: Any) -> int:
-        return self.local.allocate(prefix)
+    def allocate_local(self, labels: LabelSet) -> int:
+        return self.local.allocate(labels)
 
-    def release_cidr(self, prefix: Any) -> bool:
-        return self.local.release(prefix)
+    def release_local(self, number: int) -> bool:
+        return self.local.release(number)
 
 
 class Node:
@@ -94,9 +95,10 @@ class Node:
             sources,
             self.maps,  # type: ignore[arg-type]
             max_entries=limit,
+            proxies=ProxyTables(self.tables),
         )
-        self.manager.cidrs = CidrIdentities(
-            Local(self.identities), self.ipcache, self.manager.realised
+        self.manager.cidrs = PrefixIdentities(
+            Local(self.identities), self.ipcache, self.manager.realised, told=self.told
         )
         for number, app in ((WEB, "web"), (CLIENT, "client")):
             self.identities.upsert(Identity(number, LabelSet.parse([f"k8s:app={app}", LABELS])))
@@ -122,6 +124,9 @@ class Node:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.store.close()
+
+    async def told(self) -> None:
+        """The ipcache of these tests is its table."""
 
     def endpoint(self, number: int, identity: int) -> Endpoint:
         row = Endpoint(
@@ -366,14 +371,14 @@ def test_no_number_left_refuses_the_policy(tmp_path: Path) -> None:
         async with Node(tmp_path) as node:
             manager = node.manager.cidrs
             assert manager is not None
-            allocate = manager._identities.allocate_cidr
+            allocate = manager._identities.allocate_local
 
-            def short(prefix: Any) -> int:
-                if prefix == ip_network("10.2.0.0/16"):
+            def short(labels: LabelSet) -> int:
+                if labels.get("cidr", "10.2.0.0/16") is not None:
                     raise ExhaustedError("no local identity left")
-                return allocate(prefix)
+                return allocate(labels)
 
-            manager._identities.allocate_cidr = short  # type: ignore[method-assign]
+            manager._identities.allocate_local = short  # type: ignore[method-assign]
             await node.store.create(policy({"fromCIDR": ["10.1.0.0/16", "10.2.0.0/16"]}))
             await node.until(lambda: len(node.manager.tables.policies) == 1)
             row = node.manager.tables.policies.rows()[0]
