@@ -67,12 +67,17 @@ class PrefixIdentities:
         *,
         told: Callable[[], Awaitable[object]],
         dual_stack: bool = True,
+        beside: PrefixIdentities | None = None,
+        world: bool = True,
     ) -> None:
+        """``beside`` takes the same prefixes; without ``world`` prefixes stand for themselves."""
         self._identities = identities
         self._addresses = addresses
         self._realised = realised
         self._told = told
         self._dual_stack = dual_stack
+        self._beside = beside
+        self._world = world
         self._users: Counter[Prefix] = Counter()
         self._given: dict[Prefix, dict[str, frozenset[Label]]] = {}
         self._numbers: dict[Prefix, int] = {}
@@ -87,6 +92,12 @@ class PrefixIdentities:
         """Set once the kernel follows: until then the ipcache is told at once, so that a restart
         finds what the pinned map holds."""
 
+    def go_live(self) -> None:
+        """From now on the kernel follows: see ``live``."""
+        self.live = True
+        if self._beside is not None:
+            self._beside.go_live()
+
     # What rules name
 
     def acquire(self, prefixes: Iterable[Prefix]) -> None:
@@ -100,12 +111,20 @@ class PrefixIdentities:
                 self._users[prefix] += 1
                 done.append(prefix)
             self._named_or_not([p for p in done if self._users[p] == 1])
+            if self._beside is not None:
+                self._beside.acquire(done)
         except Exception:
-            self.release(done)
+            self._release(done)
             raise
 
     def release(self, prefixes: Iterable[Prefix]) -> None:
         """One user of each prefix less."""
+        prefixes = list(prefixes)
+        self._release(prefixes)
+        if self._beside is not None:
+            self._beside.release(prefixes)
+
+    def _release(self, prefixes: Iterable[Prefix]) -> None:
         gone = []
         for prefix in prefixes:
             self._users[prefix] -= 1
@@ -185,7 +204,7 @@ class PrefixIdentities:
     def _named_or_not(self, prefixes: Collection[Prefix]) -> None:
         """Rules name the prefixes now, or none does any more: they and those inside are meant."""
         # Everything is the world, which has its identity and its default entry already.
-        changed = {p for p in prefixes if p not in (EVERY_IPV4, EVERY_IPV6)}
+        changed = {p for p in prefixes if not self._world or p not in (EVERY_IPV4, EVERY_IPV6)}
         if not changed:
             return
         for prefix in changed:
@@ -201,7 +220,8 @@ class PrefixIdentities:
         if not given and not self._users[prefix]:
             return None
         labels = [label for said in given.values() for label in said]
-        labels += world_labels(prefix.version, dual_stack=self._dual_stack)
+        if self._world:
+            labels += world_labels(prefix.version, dual_stack=self._dual_stack)
         around = self._around(prefix)
         return LabelSet.of(labels if around is None else [*labels, cidr_label(around)])
 

@@ -16,6 +16,9 @@ SOURCES: Final = {
 }
 """The key that switches each built-in kind on; kinds of plugins are always on."""
 
+MATCH_MODES: Final = {"nodes": 1, "pods": 2}
+"""Who CIDR rules may mean as well: ``AXO_POLICY_CIDR_*`` in ``cidr_match.h``."""
+
 
 def register(options: OptionRegistry) -> None:
     """Declare the keys."""
@@ -46,8 +49,27 @@ def register(options: OptionRegistry) -> None:
         choices=("auto", "always", "policy"),
         component="policy",
     )
+    options.add(
+        "policy-cidr-match-mode",
+        "strings",
+        (),
+        "Who CIDR rules mean beside addresses outside the cluster: nodes, pods.",
+        component="policy",
+        helm="policyCIDRMatchMode",
+        validate=_check_match_mode,
+    )
     for kind, key in SOURCES.items():
         options.add(key, "bool", True, f"Enforce {kind} objects.", component="policy")
+
+
+def _check_match_mode(words: tuple[str, ...]) -> str | None:
+    wrong = [word for word in words if word not in MATCH_MODES]
+    return f"{wrong[0]!r} is not one of {', '.join(MATCH_MODES)}" if wrong else None
+
+
+def match_mode(config: Config) -> int:
+    """``AXO_POLICY_CIDR_*`` of ``policy-cidr-match-mode``; 0 for the default."""
+    return sum(MATCH_MODES[word] for word in set(config.words("policy-cidr-match-mode")))
 
 
 def settings(config: Config) -> Settings:

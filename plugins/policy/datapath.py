@@ -119,7 +119,10 @@ class PolicyMaps:
         layouts: Callable[[], tuple[Layout, Layout]],
         bump: Callable[[], object],
         max_entries: int,
+        *,
+        looks: int = 2,
     ) -> None:
+        self._looks = looks
         self._outer_map, self._layouts, self._bump = outer, layouts, bump
         self._max = max_entries
         self._inner: dict[int, BpfMap] = {}
@@ -239,7 +242,7 @@ class PolicyMaps:
             deletes = {k: v for k, v in row.deletes.items() if k in old}
         else:
             upserts, deletes = difference(old, row.entries)
-        steps = plan(old, upserts, deletes)
+        steps = plan(old, upserts, deletes, looks=self._looks)
         if steps.swap:
             self._swap(identity, row.revision, row.entries)
             return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from axoneme.core.model.identity import Reserved
+from axoneme.core.model.labels import CIDR
 from axoneme.core.model.policy import Action
 from axoneme.plugins.policy.entries import ANY_PEER, INGRESS, PolicyValue
 from axoneme.plugins.policy.l4 import L4
@@ -97,6 +98,7 @@ class Decider:
     def _note(self, peer: int, handles: Iterable[int]) -> bool:
         """Whether the peer needs whole answers; remembers who does."""
         found = any(t.action == Action.PASS for h in handles for t in self._terms[h])
+        found = found and not self._stands_for_addresses(peer)
         known = self._subject.whole[self._direction]
         (known.add if found else known.discard)(peer)
         return found
@@ -108,6 +110,7 @@ class Decider:
             entries = whole(claims, proxies)
         else:
             claims = self.claims(peer, [*terms, *self.defaults(peer)])
+            claims = [claim for claim in claims if not claim.passes]
             entries = decide(claims, proxies)
         if peer == ANY_PEER and self._may_be_denied():
             entries = [_known_only(entry) for entry in entries]
@@ -115,6 +118,12 @@ class Decider:
             self._direction
         ]
         return Decision(entries, seen_by_proxies(claims, ways))
+
+    def _stands_for_addresses(self, peer: int) -> bool:
+        """Whether a peer is what CIDR rules say of nodes and pods, which is all that it is asked
+        for: nothing is passed there (``policy-cidr-match-mode``)."""
+        labels = self._selectors.labels(peer)
+        return labels is not None and all(label.source == CIDR for label in labels)
 
     def _may_be_denied(self) -> bool:
         """Whether somebody new may be who has less than anybody."""

@@ -164,7 +164,7 @@ class PolicyManager:
         await self._flush_all()
         self._published.set()
         if self.cidrs is not None:
-            self.cidrs.live = True
+            self.cidrs.go_live()
 
     async def realised(self) -> None:
         """Return once everything known at the call is in the kernel.

@@ -72,13 +72,18 @@ def difference(
 
 
 def plan(
-    old: Entries, upserts: Mapping[PolicyKey, PolicyValue], deletes: Mapping[PolicyKey, PolicyValue]
+    old: Entries,
+    upserts: Mapping[PolicyKey, PolicyValue],
+    deletes: Mapping[PolicyKey, PolicyValue],
+    *,
+    looks: int = 2,
 ) -> Plan:
-    """The steps of a change of ``old``."""
+    """The steps of a change of ``old``; ``looks``: how often a reader looks for one packet."""
     denies = tuple((k, v) for k, v in upserts.items() if v.deny)
     allows = tuple((k, v) for k, v in upserts.items() if not v.deny)
     changes = len(upserts) + len(deletes)
-    swap = changes > SWAP_ABOVE or (changes > 1 and _tears(old, denies, allows, deletes))
+    torn = looks > 2 or _tears(old, denies, allows, deletes)
+    swap = changes > SWAP_ABOVE or (changes > 1 and torn)
     return Plan(swap, denies, allows, tuple(deletes))
 
 

@@ -8,6 +8,11 @@
 #include "axo/events.h"
 #include "policy.h"
 
+/* policy-cidr-match-mode: AXO_POLICY_CIDR_* */
+#ifdef AXO_POLICY_CIDR_MATCH
+#include "cidr_match.h"
+#endif
+
 /* allow-icmp-frag-needed: path MTU discovery works whatever the rules say */
 #ifndef AXO_POLICY_ALLOW_FRAG_NEEDED
 #define AXO_POLICY_ALLOW_FRAG_NEEDED 1
@@ -34,7 +39,7 @@ static __always_inline u8 policy_match_type(const struct axo_policy_value *value
 	return specific ? AXO_MATCH_L3_L4 : AXO_MATCH_L4_ONLY;
 }
 
-/* Which of the two found entries decides? Both are there. */
+/* Which of two found entries decides: the other one, not the peer's own? */
 static __always_inline int policy_prefers_any(const struct axo_policy_value *own,
 					      const struct axo_policy_value *any)
 {
@@ -72,9 +77,36 @@ static __always_inline int policy_is_known(u32 peer)
 	return bpf_map_lookup_elem(known, &key) != NULL;
 }
 
+#ifdef AXO_POLICY_CIDR_MATCH
+/* What CIDR rules say of the peer's address, if that outranks what is known so far. */
+static __always_inline struct axo_policy_value *
+policy_cidr_entry(void *entries, struct axo_policy_key *key, const struct axo_ctx *ctx, u32 peer,
+		  const struct axo_policy_value *own, const struct axo_policy_value *any)
+{
+	u32 cidr = policy_cidr_peer(key->dir == AXO_DIR_EGRESS ? &ctx->daddr : &ctx->saddr, peer);
+	struct axo_policy_value *found;
+
+	if (!cidr)
+		return NULL;
+	key->peer = cidr;
+	found = bpf_map_lookup_elem(entries, key);
+	AXO_OPAQUE(found);
+	if (!found)
+		return NULL;
+	if (own && !policy_prefers_any(own, found))
+		return NULL;
+	if (any && !policy_prefers_any(any, found))
+		return NULL;
+	return found;
+}
+#endif
+
 /* AXO_NEXT or a drop. subject and peer: identities. */
 static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 peer, u8 dir)
 {
+#ifdef AXO_POLICY_CIDR_MATCH
+	struct axo_policy_value *cidr;
+#endif
 	struct axo_policy_key key = {};
 	struct axo_policy_value *own, *any;
 	void *entries;
@@ -96,6 +128,11 @@ static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 p
 	key.peer = peer;
 	own = bpf_map_lookup_elem(entries, &key);
 	AXO_OPAQUE(own);
+#ifdef AXO_POLICY_CIDR_MATCH
+	cidr = policy_cidr_entry(entries, &key, ctx, peer, own, any);
+	if (cidr)
+		return policy_apply(ctx, cidr, 1);
+#endif
 	if (!own)
 		goto anybody;
 	if (!any)

@@ -13,6 +13,8 @@ from axoneme.core.identities.prefixes import PrefixLabels
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import Rule
+from axoneme.core.reconcile import Reconciler
+from axoneme.plugins.policy import cidr_match
 from axoneme.plugins.policy import config as options_of
 from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import OUTER, PolicyMaps
@@ -55,7 +57,11 @@ def setup_agent(agent: Agent) -> None:
     tables = PolicyTables.create(agent.tables)
     sources = PolicySources(decode_by_hook(agent.plugins), LastGood(agent.state_dir / "policies"))
     maps = PolicyMaps(
-        lambda: agent.datapath.map(OUTER), layouts, agent.policy_generation.bump, limit
+        lambda: agent.datapath.map(OUTER),
+        layouts,
+        agent.policy_generation.bump,
+        limit,
+        looks=cidr_match.LOOKS if options_of.match_mode(config) else 2,
     )
     registry = agent.services.get(L7Registry)
     engine = PolicyEngine(with_protocols(options_of.settings(config), registry))
@@ -70,13 +76,7 @@ def setup_agent(agent: Agent) -> None:
         families=families,
     )
     registry.on_change(partial(_proxies_changed, manager, registry))
-    manager.cidrs = PrefixIdentities(
-        agent.identities,
-        agent.ipcache,
-        manager.realised,
-        told=partial(_ipcache_told, agent),
-        dual_stack=agent.dual_stack,
-    )
+    manager.cidrs = _prefix_identities(agent, manager)
     agent.services.provide(PrefixLabels, manager.cidrs)  # type: ignore[type-abstract]
     agent.services.provide(PolicyManager, manager)
     agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]
@@ -92,6 +92,35 @@ def setup_agent(agent: Agent) -> None:
         agent.tasks.spawn(f"policy {kind}", partial(manager.follow_policies, agent.store, kind))
     agent.tasks.spawn("policy", partial(_run, agent, manager))
     agent.tasks.spawn("policy prefixes", manager.cidrs.run)
+
+
+def _prefix_identities(agent: Agent, manager: PolicyManager) -> PrefixIdentities:
+    """Identities of prefixes; with ``policy-cidr-match-mode`` those beside nodes' and pods' too."""
+    beside = None
+    if options_of.match_mode(agent.config):
+        table = cidr_match.match_table(agent.tables)
+        typed = partial(
+            agent.datapath.typed, cidr_match.MAP, cidr_match.CidrKey, cidr_match.CidrValue
+        )
+        target = cidr_match.CidrMatchTarget(typed, agent.policy_generation.bump)
+        reconciler = Reconciler("policy_cidrs", table, target)
+        agent.add_reconciler(reconciler)
+        beside = PrefixIdentities(
+            agent.identities,
+            cidr_match.CidrMatches(table),
+            manager.realised,
+            told=reconciler.sync,
+            world=False,
+        )
+        agent.tasks.spawn("policy prefixes beside", beside.run)
+    return PrefixIdentities(
+        agent.identities,
+        agent.ipcache,
+        manager.realised,
+        told=partial(_ipcache_told, agent),
+        dual_stack=agent.dual_stack,
+        beside=beside,
+    )
 
 
 def _proxies_changed(manager: PolicyManager, registry: L7Registry) -> None:

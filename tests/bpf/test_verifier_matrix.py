@@ -42,6 +42,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "bpf-events-trace-enabled": "false",
         "bpf-events-policy-verdict-enabled": "false",
     },
+    "CIDR rules for nodes and pods": {"policy-cidr-match-mode": "nodes,pods"},
     "all events": {"monitor-aggregation": "none", "monitor-aggregation-flags": "all"},
 }
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from axoneme.core import options as core_options
+from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.testing.packets import PacketBench
 from axoneme.plugins.policy import plugin
@@ -36,7 +38,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PacketBench]:
     registry = DatapathRegistry()
     for name in ("from_container", "to_container"):
         registry.program(name, skeleton, "tc")
-    plugin.axoneme_register_datapath(datapath=registry, config={})  # type: ignore[arg-type]
+    options = OptionRegistry()
+    core_options.register(options)
+    plugin.axoneme_register_options(options)
+    plugin.axoneme_register_datapath(datapath=registry, config=Config.load(options, {}))
     made = PacketBench(registry, cache_dir=tmp_path_factory.mktemp("axot-policy"))
     yield made
     made.close()
