@@ -14,7 +14,7 @@ from axoneme.core.cli.options import AgentHandle, agent_options
     "types",
     multiple=True,
     metavar="TYPE",
-    help="drop, trace, policy-verdict, or a plugin's type. Repeat for more.",
+    help="drop, trace, policy-verdict, agent, or a plugin's type. Repeat for more.",
 )
 @click.option("--from", "sources", multiple=True, metavar="WHO", help="Only from this sender.")
 @click.option("--to", "destinations", multiple=True, metavar="WHO", help="Only to this receiver.")

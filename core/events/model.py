@@ -1,8 +1,8 @@
 """What happened to a packet, decoded.
 
-Numbers are Cilium's (``pkg/monitor/api``): types 1 drop, 4 trace, 5 policy verdict, 200 to 255
-plugins'. Addresses, identities and endpoints stay numbers here; :mod:`axoneme.core.events.names`
-puts names to them when somebody looks.
+Numbers are Cilium's (``pkg/monitor/api``): types 1 drop, 4 trace, 5 policy verdict, 130 the
+agent's own, 200 to 255 plugins'. Addresses, identities and endpoints stay numbers here;
+:mod:`axoneme.core.events.names` puts names to them when somebody looks.
 """
 
 from __future__ import annotations
@@ -26,6 +26,17 @@ class EventType(IntEnum):
     DROP = 1
     TRACE = 4
     VERDICT = 5
+    AGENT = 130
+    """Made in the agent, not by a packet."""
+
+
+class AgentNotice(IntEnum):
+    """What an agent event is about; numbers are Cilium's."""
+
+    MESSAGE = 1
+    STARTED = 2
+    POLICY_UPDATED = 5
+    POLICY_DELETED = 6
 
 
 INGRESS: Final = "ingress"

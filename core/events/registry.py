@@ -73,7 +73,7 @@ class EventRegistry:
 
     def names(self) -> list[str]:
         """Every name that an event's ``kind`` can have."""
-        return ["drop", "trace", "policy-verdict", *(x.name for x in self.kinds.values())]
+        return ["drop", "trace", "policy-verdict", "agent", *(x.name for x in self.kinds.values())]
 
     def decode(self, raw: bytes) -> Event | None:
         """An event; ``None``, counted, for what cannot be read. Never raises."""
@@ -104,4 +104,4 @@ class EventRegistry:
             log.exception("event decoder failed", extra={"type": type})
 
 
-_CORE_TYPES: Final = frozenset(EventType)
+_CORE_TYPES: Final = frozenset(EventType) - {EventType.AGENT}

@@ -7,6 +7,7 @@ Order of use: make it; let plugins fill :attr:`registry`; :meth:`open` when the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -15,6 +16,7 @@ from axoneme.core.datapath.ring import RingReader
 from axoneme.core.events.counters import LossCounters, register_metrics
 from axoneme.core.events.fanout import Fanout
 from axoneme.core.events.filters import EventFilter
+from axoneme.core.events.model import AgentNotice, Event, EventType
 from axoneme.core.events.names import Names
 from axoneme.core.events.reader import EventReader, Handler
 from axoneme.core.events.record import STRUCT, RecordDecoder
@@ -126,6 +128,12 @@ class EventService:
         found["slow-reader"] = self._lost_by_readers + waiting
         found["malformed"] = self.registry.malformed
         return found
+
+    def notify(self, notice: AgentNotice, text: str, **facts: Any) -> None:
+        """Tell listeners something that no packet tells: an event of type ``agent``."""
+        if self.fanout.subscriptions:
+            event = Event(EventType.AGENT, "agent", int(notice), text, time.time(), data=facts)
+            self.fanout.publish([event])
 
     # The local API
 

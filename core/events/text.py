@@ -20,7 +20,7 @@ def line(event: Described, *, numeric: bool = False) -> tuple[str, str | None]:
     """(text, colour) of what :meth:`Names.describe` or a loss notice holds."""
     if "lost" in event:
         return clean(f"!! {event['lost']} events lost ({event.get('where', '')})"), "yellow"
-    makers = {"drop": _drop, "trace": _trace, "policy-verdict": _verdict}
+    makers = {"drop": _drop, "trace": _trace, "policy-verdict": _verdict, "agent": _agent}
     text, colour = makers.get(str(event.get("type")), _other)(event, numeric)
     moment = datetime.fromtimestamp(float(event.get("time") or 0)).astimezone()
     node = f"[{event['node']}] " if event.get("node") else ""
@@ -59,6 +59,11 @@ def _verdict(event: Described, numeric: bool) -> tuple[str, str | None]:
         f"match {event.get('match') or 'none'}{_rule(event, numeric)}, {_flow(event, numeric)}",
         "green" if allowed else "red",
     )
+
+
+def _agent(event: Described, numeric: bool) -> tuple[str, str | None]:
+    data = "".join(f", {key} {value}" for key, value in (event.get("data") or {}).items())
+    return f">> {event['text']}{data}", "cyan"
 
 
 def _other(event: Described, numeric: bool) -> tuple[str, str | None]:

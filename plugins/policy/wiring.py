@@ -22,6 +22,7 @@ from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.l7 import ProxyTables, follow_registry, with_protocols
 from axoneme.plugins.policy.lastgood import LastGood
 from axoneme.plugins.policy.manager import PolicyManager
+from axoneme.plugins.policy.notices import PolicyNotices
 from axoneme.plugins.policy.sources import PolicySources
 from axoneme.plugins.policy.status import EnforcementStatus
 from axoneme.plugins.policy.tables import PolicyTables
@@ -75,6 +76,7 @@ def setup_agent(agent: Agent) -> None:
         proxies=ProxyTables(agent.tables),
         families=families,
     )
+    PolicyNotices(tables, agent.events.notify)
     registry.on_change(partial(_proxies_changed, manager, registry))
     manager.cidrs = _prefix_identities(agent, manager)
     agent.services.provide(PrefixLabels, manager.cidrs)  # type: ignore[type-abstract]
