@@ -32,14 +32,6 @@ NO_PREALLOC: Final = 1
 MAX_KNOWN: Final = 1 << 18
 """Peers that may be known: more than there are cluster-wide and local identities."""
 
-_DENIES: Final = {
-    (False, False, False): 0,
-    (True, False, False): 1,
-    (False, True, False): 2,
-    (True, False, True): 3,
-}
-"""``AXO_POLICY_DENY_*`` by deny, known_only and by_default."""
-
 _SUBJECT = struct.Struct("=I")
 
 
@@ -61,7 +53,7 @@ class KernelValue:
     precedence: int
     cookie: int
     deny: int
-    """``AXO_POLICY_DENY_*``: 1 yes; 2 who is not known; 3 yes, because no rule allows it."""
+    """``AXO_POLICY_DENY_*``: 1 yes; 2 who is not known."""
     prefix_len: int
     proxy_port: int = network(default=0)
 
@@ -85,7 +77,7 @@ class Codecs:
             KernelValue(
                 value.precedence,
                 value.cookie,
-                _DENIES[value.deny, value.known_only, value.by_default],
+                1 if value.deny else 2 if value.known_only else 0,
                 value.prefix_len,
                 value.proxy_port,
             )
@@ -98,12 +90,11 @@ class Codecs:
             PolicyKey(k.peer, k.dir, k.proto, k.port, k.prefixlen - STATIC_BITS),
             PolicyValue(
                 v.precedence,
-                v.deny in (1, 3),
+                v.deny == 1,
                 v.cookie,
                 v.prefix_len,
                 v.proxy_port,
                 known_only=v.deny == 2,
-                by_default=v.deny == 3,
             ),
         )
 

@@ -52,8 +52,10 @@ ALLOW: Final = precedence_of(rank_of(Tier.NORMAL, 0, 0), Action.ALLOW)
 """Of an allow of Kubernetes and Cilium."""
 DENY: Final = precedence_of(rank_of(Tier.NORMAL, 0, 0), Action.DENY)
 """Of a deny of Cilium."""
-WHOLE: Final = 0xFFFFFFFF
+WHOLE: Final = 0xFFFFFF << 8 | DENY_BYTE
 """Of an entry that answers for all rules, anybody's too."""
+WHOLE_DEFAULT: Final = 0xFFFFFF << 8 | ALLOW_BYTE
+"""Of one that denies because none of them allows."""
 
 ANY_PEER: Final = 0
 
@@ -77,7 +79,6 @@ class PolicyValue(NamedTuple):
     """Verdict of an entry. ``cookie`` leads to the rule that decided; 0 is the default.
 
     ``known_only``: of an entry for anybody, that it holds for peers that policy has met.
-    ``by_default``: of a deny, that no rule says so, but none allows either.
     """
 
     precedence: int
@@ -86,7 +87,11 @@ class PolicyValue(NamedTuple):
     prefix_len: int
     proxy_port: int = 0
     known_only: bool = False
-    by_default: bool = False
+
+    @property
+    def by_default(self) -> bool:
+        """Of a deny: that no rule says so, but none allows what is asked either."""
+        return self.deny and self.precedence & 0xFF != DENY_BYTE
 
 
 Entries = Mapping[PolicyKey, PolicyValue]

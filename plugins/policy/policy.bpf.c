@@ -54,10 +54,12 @@ static __always_inline int policy_apply(struct axo_ctx *ctx, const struct axo_po
 {
 	ctx->cookie = value->cookie;
 	ctx->match_type = policy_match_type(value, specific);
-	if (value->deny == AXO_POLICY_DENY_YES)
-		return -AXO_DROP_POLICY_DENY;
-	if (value->deny == AXO_POLICY_DENY_DEFAULT)
+	if (value->deny == AXO_POLICY_DENY_YES) {
+		/* else no rule refuses, but none allows, or there is no proxy to look */
+		if ((value->precedence & 0xff) == AXO_POLICY_SAYS_DENY)
+			return -AXO_DROP_POLICY_DENY;
 		return -AXO_DROP_POLICY;
+	}
 	ctx->proxy_port = value->proxy_port;
 	return AXO_NEXT;
 }

@@ -23,7 +23,8 @@
 #define AXO_POLICY_DENY_NO	0
 #define AXO_POLICY_DENY_YES	1
 #define AXO_POLICY_DENY_UNKNOWN 2 /* peers that the trie of subject 0 does not name */
-#define AXO_POLICY_DENY_DEFAULT 3 /* no rule allows it; the entry answers for all rules */
+
+#define AXO_POLICY_SAYS_DENY 255 /* low byte of a precedence: a rule refuses */
 
 struct axo_policy_key {
 	__u32 prefixlen; /* host order: 40 + bits of proto and port */

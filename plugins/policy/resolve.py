@@ -22,6 +22,7 @@ from axoneme.plugins.policy.entries import (
     DENY_BYTE,
     PASS_BYTE,
     WHOLE,
+    WHOLE_DEFAULT,
     PolicyValue,
     tier_of,
 )
@@ -104,8 +105,9 @@ def whole(claims: Iterable[Claim], proxies: Proxies) -> list[tuple[L4, PolicyVal
 def _answer(l4: L4, by_prefix: Mapping[L4, list[Claim]], proxies: Proxies) -> PolicyValue:
     found = first(c for p in (l4, *l4.parents()) for c in by_prefix.get(p, ()))
     if found is None:
-        return PolicyValue(WHOLE, True, 0, l4.bits, by_default=True)
-    return value_of(l4, found, proxies)._replace(precedence=WHOLE)
+        return PolicyValue(WHOLE_DEFAULT, True, 0, l4.bits)
+    value = value_of(l4, found, proxies)
+    return value._replace(precedence=WHOLE_DEFAULT if value.by_default else WHOLE)
 
 
 def first(matching: Iterable[Claim]) -> Claim | None:
@@ -127,7 +129,7 @@ def value_of(l4: L4, claim: Claim, proxies: Proxies) -> PolicyValue:
     if claim.l7 is not None and ALLOW_BYTE < said < DENY_BYTE:
         port = proxies.get(claim.l7.protocol, 0)
         if not port:
-            return PolicyValue(claim.precedence, True, claim.cookie, l4.bits, by_default=True)
+            return PolicyValue(claim.precedence, True, claim.cookie, l4.bits)
     return PolicyValue(claim.precedence, said == DENY_BYTE, claim.cookie, l4.bits, port)
 
 

@@ -242,3 +242,10 @@ def test_audit_mode_tells_and_lets_through(
     assert [(e.verdict, e.reason) for e in audited.events(5)] == [(2, 133), (2, 133)]
     forged = a.frame(version, b, source=b.ip(version)) / TCP()
     assert audited.run("from_container", forged, ifindex=a.ifindex).drop == "INVALID_SIP"
+
+
+def test_a_denial_without_a_rule_has_its_own_reason(side: Side) -> None:
+    """An entry that answers for all rules, of which none allows, is no deny rule."""
+    side.rule()
+    side.rule(peer=True, deny=True, precedence=0xFFFFFF01)
+    assert side.tcp() == "POLICY"
