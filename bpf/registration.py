@@ -28,6 +28,7 @@ _SECONDS: Final = {
 _SWITCHES: Final = {
     "AXO_FRAG4_TRACKING": "enable-ipv4-fragment-tracking",
     "AXO_FRAG6_TRACKING": "enable-ipv6-fragment-tracking",
+    "AXO_EXTENDED_PROTOCOLS": "enable-extended-ip-protocols",
     "AXO_EVENTS_DROP": "bpf-events-drop-enabled",
     "AXO_EVENTS_VERDICT": "bpf-events-policy-verdict-enabled",
     "AXO_EVENTS_TRACE": "bpf-events-trace-enabled",

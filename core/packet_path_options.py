@@ -48,6 +48,13 @@ def _conntrack(options: OptionRegistry) -> None:
         component="agent",
         helm="conntrackGCMaxInterval",
     )
+    options.add(
+        "enable-extended-ip-protocols",
+        "bool",
+        False,
+        "Let VRRP, IGMP, GRE, IPIP, IPv6-in-IP, ESP and AH pass where policy allows them",
+        component="agent",
+    )
     for family in ("ipv4", "ipv6"):
         options.add(
             f"enable-{family}-fragment-tracking",

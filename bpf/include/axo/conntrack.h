@@ -183,8 +183,22 @@ static __always_inline void axo_ct_judge(struct axo_ctx *ctx, const struct axo_c
 		ctx->ct_next = AXO_CT_NEXT_ESTABLISHED;
 }
 
+/* enable-extended-ip-protocols: protocols without ports, each pair of addresses one flow */
+#ifndef AXO_EXTENDED_PROTOCOLS
+#define AXO_EXTENDED_PROTOCOLS 0
+#endif
+
+static __always_inline int axo_ct_tracks_extended(u8 proto)
+{
+	return proto == AXO_PROTO_IGMP || proto == AXO_PROTO_IPIP || proto == AXO_PROTO_IPV6 ||
+	       proto == AXO_PROTO_GRE || proto == AXO_PROTO_ESP || proto == AXO_PROTO_AH ||
+	       proto == AXO_PROTO_VRRP;
+}
+
 static __always_inline int axo_ct_tracks(const struct axo_ctx *ctx)
 {
+	if (AXO_EXTENDED_PROTOCOLS && axo_ct_tracks_extended(ctx->proto))
+		return 1;
 	return ctx->proto == AXO_PROTO_TCP || ctx->proto == AXO_PROTO_UDP ||
 	       axo_is_icmp(ctx->family, ctx->proto) || ctx->proto == AXO_PROTO_SCTP;
 }

@@ -14,14 +14,19 @@
 #define AXO_PROTO_HOPOPT  0
 #define AXO_PROTO_ICMP	  1
 #define AXO_PROTO_IGMP	  2
+#define AXO_PROTO_IPIP	  4
 #define AXO_PROTO_TCP	  6
 #define AXO_PROTO_UDP	  17
+#define AXO_PROTO_IPV6	  41
 #define AXO_PROTO_ROUTING 43
 #define AXO_PROTO_FRAG	  44
+#define AXO_PROTO_GRE	  47
+#define AXO_PROTO_ESP	  50
 #define AXO_PROTO_AH	  51
 #define AXO_PROTO_ICMP6	  58
 #define AXO_PROTO_NONE	  59
 #define AXO_PROTO_DSTOPTS 60
+#define AXO_PROTO_VRRP	  112
 #define AXO_PROTO_SCTP	  132
 
 /*
