@@ -8,6 +8,7 @@ import click
 
 from axoneme.core.cli.nouns import noun
 from axoneme.core.cli.options import AgentHandle, agent_options, output_option
+from axoneme.plugins.policy.cli_trace import trace
 from axoneme.plugins.policy.cli_validate import validate
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def register(root: click.Group) -> None:
     policy.add_command(get_rule)
     policy.add_command(list_selectors)
     policy.add_command(validate)
+    policy.add_command(trace)
     noun(noun(root, "bpf"), "policy", "Show the policy maps.").add_command(get_entries)
 
 

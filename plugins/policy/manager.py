@@ -85,7 +85,7 @@ class PolicyManager:
         self._of_identity: dict[int, set[int]] = {}
         self._waiting: Counter[int] = Counter()
         self._kept: Counter[int] = Counter()
-        self._ports = PeerPorts(engine)
+        self.ports = PeerPorts(engine)
         self._peer_table: Table[tuple[str, str], Any] | None = None
         self._known = KnownPeers()
         self._leaving: set[int] = set()
@@ -246,7 +246,7 @@ class PolicyManager:
         touched: set[int] = set()
         for number in changes.deleted:
             old = self._endpoints.pop(number, None)
-            self._ports.move(("", str(number)), 0, ())
+            self.ports.move(("", str(number)), 0, ())
             if old is not None:
                 self._of_identity[old.identity].discard(number)
                 touched.add(old.identity)
@@ -261,10 +261,10 @@ class PolicyManager:
             if old is None or (old.identity, old.named_ports) != (row.identity, row.named_ports):
                 touched.add(row.identity)
                 # Known here at first hand, before its object tells all nodes.
-                self._ports.move(("", str(number)), row.identity, tuple(row.named_ports))
+                self.ports.move(("", str(number)), row.identity, tuple(row.named_ports))
         for identity in touched - {0}:
             self._update_subject(identity)
-        if self._ports.publish():
+        if self.ports.publish():
             self._schedule()
         self._forget_identities()
 
@@ -282,11 +282,11 @@ class PolicyManager:
 
     def _peers_changed(self, changes: Changes[tuple[str, str], Any]) -> None:
         for key in changes.deleted:
-            self._ports.move(key, 0, ())
+            self.ports.move(key, 0, ())
         for key, row in changes.upserted.items():
-            self._ports.move(key, row.identity, tuple(row.named_ports))
+            self.ports.move(key, row.identity, tuple(row.named_ports))
         self._forget_identities()
-        if self._ports.publish():
+        if self.ports.publish():
             self._schedule()
 
     def changed(self) -> None:

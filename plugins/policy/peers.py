@@ -29,6 +29,10 @@ class PeerPorts:
             self._pods.setdefault(identity, {})[name] = ports
             self._touched.add(identity)
 
+    def pods(self, identity: int) -> list[tuple[NamedPort, ...]]:
+        """Named ports of each pod behind an identity that has any."""
+        return list(self._pods.get(identity, {}).values())
+
     def publish(self) -> bool:
         """Tell the engine; whether there was anything to tell."""
         touched, self._touched = self._touched, set()

@@ -78,9 +78,12 @@ def axoneme_setup_operator(operator: Operator) -> None:
 def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     """``policy.*`` and ``bpf.policy``."""
     from axoneme.plugins.policy.manager import PolicyManager
+    from axoneme.plugins.policy.trace import Tracer
     from axoneme.plugins.policy.views import PolicyViews
 
-    views = PolicyViews(agent.services.get(PolicyManager), agent.tables["endpoints"])
+    manager = agent.services.get(PolicyManager)
+    views = PolicyViews(manager, agent.tables["endpoints"])
+    api.add("policy.trace", Tracer(agent, manager).trace)
     api.add("policy.get", views.get)
     api.add("policy.rule", views.rule)
     api.add("policy.selectors", views.selectors)

@@ -1,0 +1,120 @@
+"""Explanations in a real lab: a trace says what a probe meets, for every pair in both families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+
+SHOP = """\
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - name: c
+        image: x
+        ports: [{containerPort: 8080, name: http}, {containerPort: 9090}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: shop, labels: {app: client}}
+spec: {containers: [{name: c, image: x}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: other, namespace: shop, labels: {app: other}}
+spec: {containers: [{name: c, image: x}]}
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  ingress:
+  - fromEndpoints: [{matchLabels: {app: client}}]
+    toPorts: [{ports: [{port: http, protocol: TCP}]}]
+  - icmps: [{fields: [{type: 128, family: IPv6}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: client, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: client}}
+  egress:
+  - toEntities: [all]
+  egressDeny:
+  - toCIDR: [198.51.100.1/32]
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: Any) -> Iterator[Any]:
+    """Two nodes and the shop."""
+    cluster.down()
+    cluster.up(nodes=2)
+    cluster.apply(SHOP)
+    yield cluster
+    cluster.down()
+
+
+def trace(lab: Any, *arguments: str, node: str = "node1", code: int = 0) -> dict[str, Any]:
+    """``policy trace -o json``."""
+    done = lab.run("policy", "trace", "--node", node, *arguments, "-o", "json", check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("node", ["node1", "node2"])
+@pytest.mark.parametrize(
+    ("source", "port", "verdicts"),
+    [
+        ("shop/client", "http/TCP", {4: "allowed", 6: "allowed"}),
+        ("shop/client", "9090/TCP", {4: "denied", 6: "denied"}),
+        ("shop/other", "8080/TCP", {4: "denied", 6: "denied"}),
+        ("shop/other", "", {4: "denied", 6: "allowed"}),
+    ],
+)
+def test_a_trace_says_what_a_probe_meets(
+    lab: Any, node: str, source: str, port: str, verdicts: dict[int, str]
+) -> None:
+    """Allowed and denied, both families, whichever agent is asked; ``--live`` agrees."""
+    what = ("--port", port) if port else ("--icmp", "EchoRequest")
+    found = trace(lab, "--from", source, "--to", "shop/web", *what, "--live", node=node)
+    answers = [found, *found["others"]]
+    assert {f: a["verdict"] for a in answers for f in a["families"]} == verdicts
+    assert {p["family"]: p["verdict"] for p in found["live"]} == verdicts
+    assert all(p["agrees"] for p in found["live"])
+
+
+def test_a_trace_names_rule_line_and_what_lost(lab: Any) -> None:
+    """For an address outside: the deny decides, the allow of everything is named beside it."""
+    found = trace(lab, "--from", "shop/client", "--to", "198.51.100.1", "--icmp", "8", "--live")
+    egress = found["egress"]
+    assert (found["verdict"], egress["deciding"]["path"]) == ("denied", "spec.egressDeny[0]")
+    lines = Path(egress["deciding"]["file"]).read_text().splitlines()
+    assert "toCIDR" in lines[egress["deciding"]["line"] - 1]
+    lost = [m for m in egress["matching"] if m["standing"] == "a deny outranks it"]
+    assert [m["path"] for m in lost] == ["spec.egress[0]"]
+
+
+def test_expect_makes_the_exit_code_the_answer(lab: Any) -> None:
+    """For scripts: 1 when it is not as expected."""
+    what = ("--from", "shop/other", "--to", "shop/web", "--port", "80")
+    trace(lab, *what, "--expect", "denied")
+    trace(lab, *what, "--expect", "allowed", code=1)
