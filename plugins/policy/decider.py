@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from axoneme.core.model.identity import Reserved
 from axoneme.core.model.labels import CIDR
 from axoneme.core.model.policy import Action
-from axoneme.plugins.policy.entries import ANY_PEER, INGRESS, PolicyValue
+from axoneme.plugins.policy.entries import ANY_PEER, COMMON, INGRESS, PolicyValue
 from axoneme.plugins.policy.l4 import L4
 from axoneme.plugins.policy.resolve import Claim, Decision, decide, seen_by_proxies, whole
 from axoneme.plugins.policy.selectors import SelectorCache
@@ -108,6 +108,8 @@ class Decider:
         if whole_answer:
             claims = self.everything(peer, terms)
             entries = whole(claims, proxies)
+            if peer == ANY_PEER:
+                entries = [(l4, v._replace(precedence=v.precedence - COMMON)) for l4, v in entries]
         else:
             claims = self.claims(peer, [*terms, *self.defaults(peer)])
             claims = [claim for claim in claims if not claim.passes]

@@ -56,6 +56,8 @@ WHOLE: Final = 0xFFFFFF << 8 | DENY_BYTE
 """Of an entry that answers for all rules, anybody's too."""
 WHOLE_DEFAULT: Final = 0xFFFFFF << 8 | ALLOW_BYTE
 """Of one that denies because none of them allows."""
+COMMON: Final = 1 << 8
+"""How far those of anybody lie below those of a peer, which have weighed anybody's already."""
 
 ANY_PEER: Final = 0
 

@@ -269,3 +269,25 @@ def test_directions_are_apart() -> None:
     """A pass on egress makes no ingress entry whole."""
     engine = engine_of([rule(0, selectors=(app("a"),), action=Action.PASS, tier=Tier.ADMIN)])
     assert not [k for k in engine.entries(SUBJECT) if k.direction == INGRESS and k.peer]
+
+
+def test_a_peer_s_whole_answer_outranks_anybody_s() -> None:
+    """Also one that drops for want of a rule, or of a proxy, where anybody may pass."""
+    engine = PolicyEngine(Settings(redirects={"dns": 134}, proxies={"dns": 0}))
+    engine.upsert_identity(SUBJECT, LabelSet.parse(["k8s:app=s"]))
+    engine.upsert_identity(301, LabelSet.parse(["k8s:app=a"]))
+    engine.upsert_identity(302, LabelSet.parse(["k8s:app=b"]))
+    engine.set_subject(SUBJECT)
+    rules = [
+        rule(1, action=Action.PASS, tier=Tier.ADMIN, order=1),
+        rule(2, selectors=(app("a"),), tier=Tier.ADMIN, l7=L7Rules("dns")),
+        rule(3, action=Action.PASS, selectors=(app("b"),)),
+        rule(4, order=1),
+    ]
+    for one in rules:
+        engine.set_rules(one.origin.key, [one])
+    engine.flush()
+    for peer, denied in ((301, True), (302, True), (0, False)):
+        found = lookup(engine.entries(SUBJECT), peer, EGRESS, 17, 53)
+        assert found is not None
+        assert found.deny is denied, peer
