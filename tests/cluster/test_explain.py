@@ -118,3 +118,59 @@ def test_expect_makes_the_exit_code_the_answer(lab: Any) -> None:
     what = ("--from", "shop/other", "--to", "shop/web", "--port", "80")
     trace(lab, *what, "--expect", "denied")
     trace(lab, *what, "--expect", "allowed", code=1)
+
+
+CUT = """\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: web}}
+  ingress:
+  - toPorts: [{ports: [{port: "9090"}]}]
+"""
+
+
+def difference(lab: Any, tmp_path: Path, text: str, *options: str) -> tuple[int, dict[str, Any]]:
+    """``policy diff -o json``: exit code and answer."""
+    file = tmp_path / "new.yaml"
+    file.write_text(text)
+    done = lab.run("policy", "diff", "-f", str(file), "-o", "json", *options, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_policy_that_would_cut_a_flow_names_it(lab: Any, tmp_path: Path) -> None:
+    """A flow of each family, seen a moment ago and over by now; nothing is applied."""
+    for family in ("4", "6"):
+        options = ("--port", "8080", "--family", family)
+        assert lab.probe("shop/client", "shop/web", *options)["verdict"] == "allowed"
+    code, found = difference(lab, tmp_path, CUT)
+    assert code == 3
+    cut = [
+        (f["source"]["name"], f["destination"]["address"], f["port"], f["now"], f["then"])
+        for f in found["flows"]
+    ]
+    web = lab.addresses(lab.pod("shop/web"))
+    for family in (4, 6):
+        assert ("shop/client", web[family], 8080, "allowed", "denied") in cut
+    assert all("shop/web spec.ingress[0]" in f["rule"] for f in found["flows"])
+    pairs = {(p["from"]["name"], p["to"]["name"], p["then"]) for p in found["pairs"]}
+    assert ("shop: app=client", "shop: app=web", "denied") in pairs
+    assert lab.probe("shop/client", "shop/web", "--port", "8080")["verdict"] == "allowed"
+
+
+def test_what_is_in_force_already_changes_nothing(lab: Any, tmp_path: Path) -> None:
+    """Exit code 0; also when one node alone is asked."""
+    for options in ((), ("--node", "node1")):
+        code, found = difference(lab, tmp_path, SHOP, *options)
+        assert (code, found["flows"], found["pairs"]) == (0, [], [])
+
+
+def test_a_bad_policy_is_refused_by_field(lab: Any, tmp_path: Path) -> None:
+    """As it would be when it is applied."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(CUT.replace("9090", "99999"))
+    done = lab.run("policy", "diff", "--node", "node1", "-f", str(file), check=False)
+    assert done.returncode == 1
+    assert "spec.ingress[0].toPorts[0].ports[0].port" in done.stderr
