@@ -18,6 +18,7 @@ from functools import partial
 from axoneme.core.config import Config
 from axoneme.core.errors import AxonemeError
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
+from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.nodes.objects import decode_node
@@ -58,6 +59,7 @@ class Operator:
         self.endpoints = cluster_endpoint_table(self.tables)
         self._work: dict[str, Work] = {}
         self._runner: TaskGroupRunner | None = None
+        self.services.provide(L7Registry, L7Registry())
         collect.register(self)
         self.plugins.call("axoneme_setup_operator", operator=self)
 

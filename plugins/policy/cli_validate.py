@@ -51,14 +51,17 @@ def validate(files: tuple[Path, ...], strict: bool, *, given: Given, output: Out
 
 def inspect(files: tuple[Path, ...], given: Given) -> Report:
     """The report on some files, with the decoders of the plugins that are on."""
+    from axoneme.core.model.l7 import L7Registry
     from axoneme.core.store.kinds import KindRegistry
+    from axoneme.plugins.policy.enforce import Abilities
     from axoneme.plugins.policy.validate import check
     from axoneme.plugins.policy.wiring import decode_by_hook
 
     _, plugins = given.boot()
     kinds = KindRegistry()
     plugins.hook.axoneme_register_kinds(kinds=kinds)
-    return check(files, kinds, decode_by_hook(plugins))
+    able = Abilities(L7Registry(), nodes=True, host=True)  # what a cluster may have switched on
+    return check(files, kinds, decode_by_hook(plugins, able))
 
 
 def _show(report: Report, output: Output, *, strict: bool) -> None:

@@ -18,6 +18,7 @@ from axoneme.plugins.policy import cidr_match
 from axoneme.plugins.policy import config as options_of
 from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import OUTER, PolicyMaps
+from axoneme.plugins.policy.enforce import Abilities, require
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.l7 import ProxyTables, follow_registry, with_protocols
 from axoneme.plugins.policy.lastgood import LastGood
@@ -30,19 +31,21 @@ from axoneme.plugins.policy.validator import PolicyValidator
 
 if TYPE_CHECKING:
     from axoneme.core.agent import Agent
+    from axoneme.core.config import Config
     from axoneme.core.datapath.layouts import Layout
     from axoneme.core.operator import Operator
+    from axoneme.core.services import Services
 
 
-def decode_by_hook(plugins: Any) -> Callable[[ClusterObject], Sequence[Rule]]:
-    """Rules of an object from every plugin that knows its kind."""
+def decode_by_hook(plugins: Any, able: Abilities) -> Callable[[ClusterObject], Sequence[Rule]]:
+    """Rules of an object from every plugin that knows its kind, if they can be enforced."""
 
     def decode(obj: ClusterObject) -> Sequence[Rule]:
         answers = plugins.hook.axoneme_decode_policy(obj=obj)
         found = [list(rules) for rules in answers if rules is not None]
         if not found:
             raise InvalidObjectError(str(obj.key), "kind", "no enabled plugin reads this kind")
-        return [rule for rules in found for rule in rules]
+        return require([rule for rules in found for rule in rules], able)
 
     return decode
 
@@ -56,7 +59,10 @@ def setup_agent(agent: Agent) -> None:
         return agent.datapath.layout("axo_policy_key"), agent.datapath.layout("axo_policy_value")
 
     tables = PolicyTables.create(agent.tables)
-    sources = PolicySources(decode_by_hook(agent.plugins), LastGood(agent.state_dir / "policies"))
+    sources = PolicySources(
+        decode_by_hook(agent.plugins, _abilities(agent.config, agent.services)),
+        LastGood(agent.state_dir / "policies"),
+    )
     maps = PolicyMaps(
         lambda: agent.datapath.map(OUTER),
         layouts,
@@ -94,6 +100,14 @@ def setup_agent(agent: Agent) -> None:
         agent.tasks.spawn(f"policy {kind}", partial(manager.follow_policies, agent.store, kind))
     agent.tasks.spawn("policy", partial(_run, agent, manager))
     agent.tasks.spawn("policy prefixes", manager.cidrs.run)
+
+
+def _abilities(config: Config, services: Services) -> Abilities:
+    return Abilities(
+        services.get(L7Registry),
+        nodes=bool(config.get("enable-node-selector-labels")),
+        host=bool(config.get("enable-host-firewall")),
+    )
 
 
 def _prefix_identities(agent: Agent, manager: PolicyManager) -> PrefixIdentities:
@@ -145,7 +159,8 @@ async def _run(agent: Agent, manager: PolicyManager) -> None:
 
 def setup_operator(operator: Operator) -> None:
     """The leader writes the condition ``Valid``."""
-    validator = PolicyValidator(operator.store, decode_by_hook(operator.plugins))
+    able = _abilities(operator.config, operator.services)
+    validator = PolicyValidator(operator.store, decode_by_hook(operator.plugins, able))
     for kind in operator.store.kinds.policies():
         name = f"validate {kind.kind}"
         operator.add_task(name, partial(validator.follow, kind.kind))

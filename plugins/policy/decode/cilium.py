@@ -12,29 +12,14 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from axoneme.core.model.labels import ANY, K8S, NAMESPACE_KEY, RESERVED
+from axoneme.core.model.labels import ANY, K8S, NAMESPACE_KEY
 from axoneme.core.model.objects import ClusterObject
-from axoneme.core.model.policy import (
-    Action,
-    CidrPeer,
-    Direction,
-    Operator,
-    Origin,
-    Requirement,
-    Rule,
-    Selector,
-)
-from axoneme.plugins.policy.decode.entities import NAMES, entity
-from axoneme.plugins.policy.decode.fields import Node, UnenforceableError, cidr_peer
-from axoneme.plugins.policy.decode.labels import (
-    IN_SOME_NAMESPACE,
-    cilium_terms,
-    in_namespace,
-    names_namespace,
-    names_reserved,
-    selector,
-)
-from axoneme.plugins.policy.decode.ports import decode_icmps, decode_ports
+from axoneme.core.model.policy import Action, Direction, Origin, Rule, Selector
+from axoneme.plugins.policy.decode import peers
+from axoneme.plugins.policy.decode.fields import Node, UnenforceableError
+from axoneme.plugins.policy.decode.labels import cilium_terms, in_namespace, selector
+from axoneme.plugins.policy.decode.peers import HOST, NOT_HOST, Peers, decode_peers, node_terms
+from axoneme.plugins.policy.decode.ports import PortRules, decode_icmps, decode_ports
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +33,7 @@ _LISTS: Final = (
     ("egress", Direction.EGRESS, False),
     ("egressDeny", Direction.EGRESS, True),
 )
-_PEERS: Final = {
-    Direction.INGRESS: ("fromEndpoints", "fromCIDR", "fromCIDRSet", "fromEntities"),
-    Direction.EGRESS: ("toEndpoints", "toCIDR", "toCIDRSet", "toEntities"),
-}
-_LATER: Final = {
-    Direction.INGRESS: ("fromNodes", "fromGroups", "fromRequires"),
-    Direction.EGRESS: ("toServices", "toFQDNs", "toNodes", "toGroups", "toRequires"),
-}
-_NOT_IN_DENY: Final = ("toFQDNs", "authentication")
-
 _NAMESPACE_KEYS: Final = (NAMESPACE_KEY, f"{K8S}:{NAMESPACE_KEY}", f"{ANY}:{NAMESPACE_KEY}")
-
-APISERVER: Final = "kube-apiserver"
 
 MAX_LOG: Final = 32
 
@@ -73,6 +46,7 @@ class _Context:
     subject: Selector
     stated: Mapping[Direction, bool]
     """``enableDefaultDeny`` where it is given."""
+    log: str
 
 
 def decode_cilium_policy(obj: ClusterObject) -> list[Rule]:
@@ -88,10 +62,8 @@ def decode_cilium_policy(obj: ClusterObject) -> list[Rule]:
     locked: list[Rule] = []
     refused: UnenforceableError | None = None
     for spec in specs:
-        context, early = _context(obj, spec)
+        context = _context(obj, spec)
         try:
-            if early is not None:
-                raise early
             rules += _spec_rules(context, spec)
         except UnenforceableError as error:
             refused = refused or error
@@ -102,7 +74,7 @@ def decode_cilium_policy(obj: ClusterObject) -> list[Rule]:
     return rules
 
 
-def _context(obj: ClusterObject, spec: Node) -> tuple[_Context, UnenforceableError | None]:
+def _context(obj: ClusterObject, spec: Node) -> _Context:
     """Read what must be good for anything else to make sense; never the rules themselves."""
     spec.mapping(*_SPEC)
     default = spec.get("enableDefaultDeny")
@@ -112,34 +84,35 @@ def _context(obj: ClusterObject, spec: Node) -> tuple[_Context, UnenforceableErr
         for direction in Direction:
             if default.get(direction.value).present:
                 stated[direction] = default.get(direction.value).boolean()
-    _check_notes(spec)
+    note = _notes(spec)
     pods, nodes = spec.get("endpointSelector"), spec.get("nodeSelector")
     if pods.present and nodes.present:
         raise nodes.error("stands beside endpointSelector", hint="give one of the two")
     if nodes.present:
         if obj.key.namespace:
             raise nodes.error("belongs in a CiliumClusterwideNetworkPolicy")
-        cilium_terms(nodes)
-        nobody = selector(Requirement("reserved", "none", Operator.EXISTS))
-        return _Context(obj, nobody, stated), nodes.unenforceable(
-            "nodeSelector (the host firewall)"
-        )
+        return _Context(obj, selector(*node_terms(nodes), HOST), stated, note)
     if not pods.present:
         raise pods.error("is required")
-    return _Context(obj, _subject(obj, pods), stated), None
+    return _Context(obj, _subject(obj, pods), stated, note)
 
 
-def _check_notes(spec: Node) -> None:
+def _notes(spec: Node) -> str:
+    """What is for people; the text for logs."""
     if spec.get("description").present:
         spec.get("description").text(most=65536)
     for item in spec.get("labels").items():
         item.mapping("key", "source", "value")
     note = spec.get("log")
-    if note.present:
-        note.mapping("value")
-        value = note.get("value")
-        if value.present and not value.text(most=MAX_LOG).isprintable():
-            raise value.error("must be printable")
+    if not note.present:
+        return ""
+    note.mapping("value")
+    value = note.get("value")
+    if not value.present:
+        return ""
+    if not value.text(most=MAX_LOG).isprintable():
+        raise value.error("must be printable")
+    return value.text()
 
 
 def _subject(obj: ClusterObject, node: Node) -> Selector:
@@ -147,7 +120,7 @@ def _subject(obj: ClusterObject, node: Node) -> Selector:
     terms = cilium_terms(node)
     own = obj.key.namespace
     if not own:
-        return selector(*terms)
+        return selector(*terms, NOT_HOST)
     labels: Any = node.get("matchLabels").value if node.get("matchLabels").present else {}
     stated = [k for k in _NAMESPACE_KEYS if labels.get(k, own) != own]
     if stated:
@@ -166,7 +139,7 @@ def _spec_rules(context: _Context, spec: Node) -> list[Rule]:
     for name, direction, deny in _LISTS:
         for item in spec.get(name).items():
             try:
-                rules.append(_item(context, direction, item, deny=deny))
+                rules += _item(context, direction, item, deny=deny)
             except UnenforceableError as error:
                 later = later or error  # read on: what is plainly wrong is said first
     if later is not None:
@@ -180,100 +153,39 @@ def _spec_rules(context: _Context, spec: Node) -> list[Rule]:
     return rules
 
 
-def _item(context: _Context, direction: Direction, item: Node, *, deny: bool) -> Rule:
-    later, peers = _LATER[direction], _PEERS[direction]
-    known = [*peers, *later, "toPorts", "icmps", "authentication"]
-    item.mapping(*(k for k in known if not (deny and k in _NOT_IN_DENY)))
-    given = [n for n in (*peers, *later) if item.get(n).present]
+def _item(context: _Context, direction: Direction, item: Node, *, deny: bool) -> list[Rule]:
+    fields = [f for f in peers.FIELDS[direction] if not (deny and f in peers.NOT_IN_DENY)]
+    item.mapping(*fields, "toPorts", "icmps", *(() if deny else ("authentication",)))
+    given = [f for f in fields if item.get(f).present]
     if len(given) > 1:
         raise item.error(f"{given[0]} and {given[1]} stand in one item", hint="make it two items")
     if item.get("toPorts").present and item.get("icmps").present:
         raise item.error("toPorts and icmps stand in one item", hint="make it two items")
-    selectors, cidrs = _item_peers(context, item, given)
-    ports = [
-        *decode_ports(item.get("toPorts"), deny=deny),
-        *decode_icmps(item.get("icmps")),
-    ]
-    if given and given[0] in later:
-        list(item.get(given[0]).items())
-        raise item.get(given[0]).unenforceable(given[0])
-    _check_apiserver(item, given, selectors)
+    ports = decode_ports(item.get("toPorts"), direction, deny=deny)
+    icmps = decode_icmps(item.get("icmps"))
+    if icmps:
+        ports.append(PortRules(icmps))
+    who = decode_peers(context.obj, item, given[0]) if given else Peers()
     _check_authentication(item)
     if not given and not ports:
-        selectors = ()  # an item that says nothing allows nothing: reference §2.2
-    return Rule(
-        Origin(context.obj.key, item.path),
-        context.subject,
-        direction,
-        selectors=selectors,
-        cidrs=cidrs,
-        ports=tuple(ports) if ports else None,
-        action=Action.DENY if deny else Action.ALLOW,
-        default_deny=context.stated.get(direction, True),
-    )
-
-
-def _item_peers(
-    context: _Context, item: Node, given: list[str]
-) -> tuple[tuple[Selector, ...] | None, tuple[CidrPeer, ...] | None]:
-    if not given:
-        return None, None
-    name = given[0].removeprefix("from").removeprefix("to")
-    nodes = list(item.get(given[0]).items())
-    if name == "Endpoints":
-        return tuple(_peer(context.obj, n) for n in nodes), None
-    if name == "Entities":
-        words = [n.choice(*NAMES) for n in nodes]
-        return tuple(s for w in words for s in entity(w)), None
-    if name == "CIDR":
-        return (), tuple(CidrPeer(n.prefix()) for n in nodes)
-    if name == "CIDRSet":
-        return (), tuple(_cidr_set(n) for n in nodes)
-    return (), None
-
-
-def _peer(obj: ClusterObject, node: Node) -> Selector:
-    """A peer selector, confined to pods unless it demands a reserved label.
-
-    Of a policy's own namespace, or in a clusterwide policy of any, unless it says which: endpoints
-    are pods, not nodes or the world, whatever the absence of a label would let in
-    (CVE-2023-41333, CVE-2025-30163).
-    """
-    terms = cilium_terms(node)
-    if names_reserved(terms):
-        return selector(*terms)
-    if obj.key.namespace and not names_namespace(terms):
-        return selector(*terms, in_namespace(obj.key.namespace))
-    if any(t.source == K8S and t.key == NAMESPACE_KEY and t.operator == Operator.IN for t in terms):
-        return selector(*terms)
-    return selector(*terms, IN_SOME_NAMESPACE)
-
-
-def _cidr_set(node: Node) -> CidrPeer:
-    fields = node.mapping("cidr", "cidrGroupRef", "cidrGroupSelector", "except")
-    given = [f for f in ("cidr", "cidrGroupRef", "cidrGroupSelector") if f in fields]
-    if len(given) != 1:
-        raise node.error("needs exactly one of cidr, cidrGroupRef, cidrGroupSelector")
-    if given[0] != "cidr":
-        raise node.get(given[0]).unenforceable(given[0])
-    return cidr_peer(node.get("cidr"), node.get("except"))
-
-
-def _check_apiserver(item: Node, given: list[str], selectors: tuple[Selector, ...] | None) -> None:
-    """Nothing gives addresses the identity of the API server yet: a rule for it would be inert."""
-    if not given:
-        return
-    words = item.get(given[0])
-    if given[0].endswith("Entities"):
-        for node in words.items():
-            if node.value == APISERVER:
-                raise node.unenforceable(f"entity {APISERVER}")
-    elif any(
-        r.source == RESERVED and r.key == APISERVER and r.operator in (Operator.IN, Operator.EXISTS)
-        for s in selectors or ()
-        for r in s.requirements
-    ):
-        raise words.unenforceable(f"label {RESERVED}:{APISERVER}")
+        who = peers.NOBODY  # an item that says nothing allows nothing: reference §2.2
+    return [
+        Rule(
+            Origin(context.obj.key, place.path or item.path),
+            context.subject,
+            direction,
+            selectors=who.selectors,
+            cidrs=who.cidrs,
+            fqdns=who.fqdns,
+            references=who.references,
+            ports=tuple(place.ports) if place.ports else None,
+            l7=place.l7,
+            action=Action.DENY if deny else Action.ALLOW,
+            default_deny=context.stated.get(direction, True),
+            log=context.log,
+        )
+        for place in ports or [PortRules([])]
+    ]
 
 
 def _check_authentication(item: Node) -> None:
@@ -292,6 +204,8 @@ def _lockdown(context: _Context, spec: Node) -> list[Rule]:
     Also for one whose ``enableDefaultDeny`` is false: what cannot be enforced may restrict there.
     """
     rules: dict[Direction, Rule] = {}
+    if HOST in context.subject.requirements:
+        return []  # a node that is locked cannot be helped any more
     for name, direction, _ in _LISTS:
         value: Any = spec.get(name).value if spec.get(name).present else None
         if isinstance(value, list) and value:

@@ -164,6 +164,11 @@ def cidr_peer(cidr: Node, excepts: Node) -> CidrPeer:
     return CidrPeer(whole, tuple(sorted(set(cut))))
 
 
+def excepted(excepts: Node) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Prefixes that are cut out of others which are not known here."""
+    return tuple(sorted({n.prefix() for n in excepts.items()}, key=lambda p: (p.version, p)))
+
+
 class _Absent:
     def __repr__(self) -> str:
         return "absent"

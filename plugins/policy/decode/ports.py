@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
-from axoneme.core.model.policy import PortRange
-from axoneme.plugins.policy.decode.fields import Node, shown
+from axoneme.core.model.policy import Direction, L7Rules, PortRange
+from axoneme.plugins.policy.decode import l7
+from axoneme.plugins.policy.decode.fields import Node, UnenforceableError, shown
 from axoneme.plugins.policy.l4 import ICMP, ICMPV6, PROTOCOLS, WITH_PORTS
 
 MAX_PORTS: Final = 40
@@ -14,8 +15,6 @@ PORT_PROTOCOLS: Final = (
     *("TCP", "UDP", "SCTP", "VRRP", "IGMP", "GRE", "IPIP", "IPV6", "ESP", "AH"),
     *("ICMP", "ICMPV6", "ANY"),
 )
-
-_L7_FIELDS: Final = ("rules", "terminatingTLS", "originatingTLS", "serverNames", "listener")
 
 ICMP_TYPES: Final = {
     "EchoReply": 0,
@@ -67,24 +66,38 @@ ICMPV6_TYPES: Final = {
 """IANA, ICMPv6 type numbers, by the names that Cilium documents."""
 
 
-def decode_ports(node: Node, *, deny: bool) -> list[PortRange]:
-    """All ranges of a ``toPorts`` list. L7 parts are refused: nothing enforces them here."""
-    known = ("ports",) if deny else ("ports", *_L7_FIELDS)
-    ranges: list[PortRange] = []
+class PortRules(NamedTuple):
+    """Ports, what a proxy has to see there, and the path of the ``toPorts`` item if it does."""
+
+    ports: list[PortRange]
+    l7: L7Rules | None = None
+    path: str = ""
+
+
+def decode_ports(node: Node, direction: Direction, *, deny: bool) -> list[PortRules]:
+    """A ``toPorts`` list: the plain items together, then each that a proxy has to see."""
+    known = ("ports",) if deny else ("ports", *l7.FIELDS)
+    plain: list[PortRange] = []
+    seen: list[PortRules] = []
+    later: UnenforceableError | None = None
     for item in node.items():
         item.mapping(*known)
         ports = item.get("ports")
         listed = [_port(p) for p in ports.items(most=MAX_PORTS)]
-        for name in _L7_FIELDS:
-            field = item.get(name)
-            if name == "serverNames" and field.present and not list(field.items()):
-                raise field.error("needs at least one name")
-            if field.present and field.value:
-                raise field.unenforceable(f"{name} (a rule above L4)")
         if not listed:
             raise ports.error("needs at least one port")
-        ranges += listed
-    return ranges
+        try:
+            rules = None if deny else l7.decode_l7(item, listed, direction)
+        except UnenforceableError as error:
+            later = later or error  # read on: what is plainly wrong is said first
+            continue
+        if rules is None:
+            plain += listed
+        else:
+            seen.append(PortRules(listed, rules, item.path))
+    if later is not None:
+        raise later
+    return [*([PortRules(plain)] if plain else []), *seen]
 
 
 def _port(node: Node) -> PortRange:

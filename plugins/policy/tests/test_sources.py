@@ -77,14 +77,14 @@ def test_never_good_and_unenforceable_locks(sources: PolicySources) -> None:
 
 
 DB = {"matchLabels": {"app": "db"}}
-FQDN = {"toFQDNs": [{"matchName": "x.io"}]}
+GROUP = {"toGroups": [{"aws": {"region": "x"}}]}
 
 
 def test_a_tightening_ahead_of_us_locks_what_is_new(tmp_path: Path) -> None:
     """The last good rules stay, and what they were not about gets default deny; also later."""
     sources = made(tmp_path)
     good = sources.put(GOOD)
-    ahead = policy(endpointSelector=DB, ingress=[], egress=[FQDN])
+    ahead = policy(endpointSelector=DB, ingress=[], egress=[GROUP])
     for kept in (sources.put(ahead), sources.put(ahead), made(tmp_path).put(ahead)):
         assert kept.row.in_force == InForce.LAST_GOOD
         first, lock = kept.rules or ()
@@ -99,7 +99,7 @@ def test_a_tightening_ahead_of_us_locks_what_is_new(tmp_path: Path) -> None:
 
 def test_a_stated_default_deny_locks(sources: PolicySources) -> None:
     """A direction without rules that asks for default deny gets it."""
-    body = policy(ingress=[], egress=[FQDN], enableDefaultDeny={"ingress": True})
+    body = policy(ingress=[], egress=[GROUP], enableDefaultDeny={"ingress": True})
     outcome = sources.put(body)
     assert {r.direction.value for r in outcome.rules or ()} == {"ingress", "egress"}
     assert outcome.row.in_force == InForce.LOCKED
@@ -107,9 +107,9 @@ def test_a_stated_default_deny_locks(sources: PolicySources) -> None:
     assert (wrong.rules, wrong.row.in_force) == (outcome.rules, InForce.LOCKED)
 
 
-def test_a_deny_of_the_api_server_locks(sources: PolicySources) -> None:
-    """Nothing has that identity yet: such a deny would be called current and deny nothing."""
-    outcome = sources.put(policy(ingress=[], egressDeny=[{"toEntities": ["kube-apiserver"]}]))
+def test_a_deny_of_a_group_locks(sources: PolicySources) -> None:
+    """Nothing knows who that is: such a deny would be called current and deny nothing."""
+    outcome = sources.put(policy(ingress=[], egressDeny=[GROUP]))
     assert (outcome.row.valid, outcome.row.in_force) == (False, InForce.LOCKED)
 
 

@@ -1,0 +1,83 @@
+"""Whether what a policy says can be enforced with what is switched on.
+
+Decoders read what a field means; here it is decided whether anybody does what it asks for. A policy
+of which a part cannot be enforced is refused as a whole and locks its subjects (decision 5): never
+is a rule about names or nodes taken for one about addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from attrs import frozen
+
+from axoneme.core.model.l7 import L7Registry
+from axoneme.core.model.labels import NODE
+from axoneme.core.model.policy import Origin, Rule, Selector
+from axoneme.plugins.policy.decode.fields import UnenforceableError
+from axoneme.plugins.policy.decode.peers import HOST, REMOTE_NODE
+
+DNS = "dns"
+
+
+@frozen
+class Abilities:
+    """What this process's configuration can enforce."""
+
+    protocols: L7Registry
+    nodes: bool = False
+    """Nodes have identities with their labels: ``enable-node-selector-labels``."""
+    host: bool = False
+    """The node's own traffic meets policy: ``enable-host-firewall``."""
+
+
+def require(rules: Sequence[Rule], able: Abilities) -> Sequence[Rule]:
+    """The rules, if all of them can be enforced; else the error that says which field cannot."""
+    for rule in rules:
+        reason = _reason(rule, able)
+        if reason is None:
+            continue
+        path, message, hint = reason
+        error = UnenforceableError(str(rule.origin.key), path, message, hint=hint)
+        error.lockdown = tuple(_locks(rules))
+        raise error
+    return rules
+
+
+def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
+    """Path of the field that cannot be enforced, why, and what would help."""
+    path = rule.origin.path
+    if HOST in rule.subject.requirements and not able.host:
+        spec = path.partition(".ingress")[0].partition(".egress")[0].partition(".enableDefault")[0]
+        return f"{spec}.nodeSelector", "needs the host firewall", "set enable-host-firewall=true"
+    if rule.l7 is not None and able.protocols.get(rule.l7.protocol) is None:
+        what = f"no enabled plugin has a proxy for {rule.l7.protocol}"
+        return f"{path}.rules.{rule.l7.protocol}", what, "set enable-l7-proxy=true"
+    if rule.fqdns and able.protocols.get(DNS) is None:
+        item = path.partition(".toPorts")[0]
+        what = "no enabled plugin learns names from DNS"
+        return f"{item}.toFQDNs", what, "set enable-l7-proxy=true"
+    if not able.nodes and any(map(_is_of_nodes, rule.selectors or ())):
+        word = "from" if rule.direction == "ingress" else "to"
+        item = path.partition(".toPorts")[0]
+        hint = "set enable-node-selector-labels=true"
+        return f"{item}.{word}Nodes", "nodes have no labels here", hint
+    return None
+
+
+def _is_of_nodes(peer: Selector) -> bool:
+    """Whether a selector asks for labels of nodes."""
+    terms = peer.requirements
+    return (HOST in terms or REMOTE_NODE in terms) and any(t.source == NODE for t in terms)
+
+
+def _locks(rules: Iterable[Rule]) -> list[Rule]:
+    """Default deny, and nothing else, for all that the rules are about; never for the node itself:
+    one that is locked cannot be helped any more."""
+    found: dict[tuple[Selector, str], Rule] = {}
+    for rule in rules:
+        if HOST not in rule.subject.requirements:
+            origin = Origin(rule.origin.key, f"{rule.origin.path} (locked)")
+            lock = Rule(origin, rule.subject, rule.direction, selectors=())
+            found.setdefault((rule.subject, rule.direction), lock)
+    return list(found.values())
