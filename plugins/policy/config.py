@@ -13,8 +13,14 @@ SOURCES: Final = {
     "NetworkPolicy": "enable-k8s-networkpolicy",
     "CiliumNetworkPolicy": "enable-cilium-network-policy",
     "CiliumClusterwideNetworkPolicy": "enable-cilium-clusterwide-network-policy",
+    "ClusterNetworkPolicy": "enable-k8s-cluster-network-policy",
 }
 """The key that switches each built-in kind on; kinds of plugins are always on."""
+
+HELM: Final = {
+    "NetworkPolicy": "k8sNetworkPolicy.enabled",
+    "ClusterNetworkPolicy": "k8sClusterNetworkPolicy.enabled",
+}
 
 MATCH_MODES: Final = {"nodes": 1, "pods": 2}
 """Who CIDR rules may mean as well: ``AXO_POLICY_CIDR_*`` in ``cidr_match.h``."""
@@ -59,7 +65,17 @@ def register(options: OptionRegistry) -> None:
         validate=_check_match_mode,
     )
     for kind, key in SOURCES.items():
-        options.add(key, "bool", True, f"Enforce {kind} objects.", component="policy")
+        default = kind != "ClusterNetworkPolicy"
+        helm = HELM.get(kind, "")
+        options.add(key, "bool", default, f"Enforce {kind} objects.", component="policy", helm=helm)
+    options.add(
+        "enable-non-default-deny-policies",
+        "bool",
+        True,
+        "Whether enableDefaultDeny of a policy counts; else every rule enforces its direction.",
+        component="policy",
+        helm="enableNonDefaultDenyPolicies",
+    )
 
 
 def _check_match_mode(words: tuple[str, ...]) -> str | None:

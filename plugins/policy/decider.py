@@ -68,8 +68,14 @@ class Decider:
         return self._selectors.handles_of(peer) & of_handle
 
     def terms(self, handles: Iterable[int]) -> dict[Term, None]:
-        """The terms behind handles, each once."""
-        return {term: None for handle in handles for term in self._terms[handle]}
+        """The terms behind handles, each once.
+
+        Those of the baseline count only where no other policy enforces the direction: it would
+        have had the last word.
+        """
+        closed = bool(self._subject.enforcing[self._direction])
+        found = (term for handle in handles for term in self._terms[handle])
+        return {term: None for term in found if not (closed and term.is_baseline)}
 
     def claims(self, peer: int, terms: Iterable[Term]) -> list[Claim]:
         """What terms say about one peer, with the meaning that port names have there."""

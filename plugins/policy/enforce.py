@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.labels import NODE
-from axoneme.core.model.policy import Origin, Rule, Selector
+from axoneme.core.model.policy import Direction, Origin, Rule, Selector, Tier
+from axoneme.plugins.policy.decode.cluster import KIND as CLUSTER
 from axoneme.plugins.policy.decode.fields import UnenforceableError
 from axoneme.plugins.policy.decode.peers import HOST, REMOTE_NODE
 
@@ -29,6 +30,8 @@ class Abilities:
     """Nodes have identities with their labels: ``enable-node-selector-labels``."""
     host: bool = False
     """The node's own traffic meets policy: ``enable-host-firewall``."""
+    non_default_deny: bool = True
+    """``enableDefaultDeny: false`` counts: ``enable-non-default-deny-policies``."""
 
 
 def require(rules: Sequence[Rule], able: Abilities) -> Sequence[Rule]:
@@ -41,7 +44,10 @@ def require(rules: Sequence[Rule], able: Abilities) -> Sequence[Rule]:
         error = UnenforceableError(str(rule.origin.key), path, message, hint=hint)
         error.lockdown = tuple(_locks(rules))
         raise error
-    return rules
+    if able.non_default_deny:
+        return rules
+    plain = (Tier.ADMIN, Tier.BASELINE)
+    return [r if r.default_deny or r.tier in plain else evolve(r, default_deny=True) for r in rules]
 
 
 def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
@@ -54,15 +60,24 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
         what = f"no enabled plugin has a proxy for {rule.l7.protocol}"
         return f"{path}.rules.{rule.l7.protocol}", what, "set enable-l7-proxy=true"
     if rule.fqdns and able.protocols.get(DNS) is None:
-        item = path.partition(".toPorts")[0]
+        field = ".to" if rule.origin.key.kind == CLUSTER else ".toFQDNs"
         what = "no enabled plugin learns names from DNS"
-        return f"{item}.toFQDNs", what, "set enable-l7-proxy=true"
+        return f"{_item(rule)}{field}", what, "set enable-l7-proxy=true"
     if not able.nodes and any(map(_is_of_nodes, rule.selectors or ())):
-        word = "from" if rule.direction == "ingress" else "to"
-        item = path.partition(".toPorts")[0]
         hint = "set enable-node-selector-labels=true"
-        return f"{item}.{word}Nodes", "nodes have no labels here", hint
+        return f"{_item(rule)}{_nodes_field(rule)}", "nodes have no labels here", hint
     return None
+
+
+def _item(rule: Rule) -> str:
+    """Path of the item that a rule comes from."""
+    return rule.origin.path.partition(".toPorts")[0]
+
+
+def _nodes_field(rule: Rule) -> str:
+    if rule.origin.key.kind == CLUSTER:
+        return ".to"
+    return ".fromNodes" if rule.direction == Direction.INGRESS else ".toNodes"
 
 
 def _is_of_nodes(peer: Selector) -> bool:

@@ -253,7 +253,7 @@ class PolicyEngine:
             subject.selective[term.direction] += term.is_selective
             self._count_ways(subject, term, 1)
         if compiled.rule.default_deny:
-            subject.enforcing[directions(compiled.rule.direction)] += 1
+            self._enforce(subject, directions(compiled.rule.direction), 1)
         self._dirty_defaults(subject)
 
     def _unlink(self, identity: int, compiled: Compiled) -> None:
@@ -272,7 +272,7 @@ class PolicyEngine:
             subject.selective[term.direction] -= term.is_selective
             self._count_ways(subject, term, -1)
         if compiled.rule.default_deny:
-            subject.enforcing[directions(compiled.rule.direction)] -= 1
+            self._enforce(subject, directions(compiled.rule.direction), -1)
         self._dirty_defaults(subject)
 
     def _forget_user(self, handle: int, identity: int, direction: int) -> None:
@@ -280,6 +280,17 @@ class PolicyEngine:
         users.discard((identity, direction))
         if not users:
             del self._users[handle]
+
+    def _enforce(self, subject: Subject, direction: int, step: int) -> None:
+        """Count a rule that asks for default deny; with the first one the baseline ends."""
+        before = bool(subject.enforcing[direction])
+        subject.enforcing[direction] += step
+        if before == bool(subject.enforcing[direction]):
+            return
+        for handle, terms in subject.terms[direction].items():
+            if any(term.is_baseline for term in terms):
+                met = self.selectors.matched(handle) if handle else {ANY_PEER}
+                subject.dirty[direction].update(met)
 
     @staticmethod
     def _count_ways(subject: Subject, term: Term, step: int) -> None:

@@ -18,7 +18,7 @@ from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.identity import Reserved
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ObjectKey
-from axoneme.core.model.policy import Action, Rule
+from axoneme.core.model.policy import Action, Rule, Tier
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, PolicyValue, lookup
 from axoneme.plugins.policy.selectors import Prefix
@@ -123,7 +123,10 @@ def explain(
         asked = []
     matching = [(c, r) for c, r in asked if _speaks(engine, subject, peer, packet, c, r)]
     named = engine.rule(value.cookie) if value is not None and value.cookie else None
-    ranked = rank(matching, named)
+    closed = any(r.default_deny for _, r in asked)
+    idle = [(c, r) for c, r in matching if closed and r.tier == Tier.BASELINE]
+    ranked = rank([m for m in matching if m not in idle], named)
+    ranked += [Match(c, r, "a policy of its own enforces the direction") for c, r in idle]
     deciding = next((m for m in ranked if m.standing == DECIDES), None)
     verdict = verdict_of(value)
     closing = tuple(Match(c, r, "closes") for c, r in asked if r.default_deny)

@@ -12,32 +12,25 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, Final
 
-from attrs import evolve
-
-from axoneme.core.errors import AxonemeError, DatapathError
+from axoneme.core.errors import DatapathError
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.model.identity import Identity
-from axoneme.core.model.objects import ObjectKey
-from axoneme.core.model.policy import Rule
 from axoneme.core.reconcile import Reconciler
 from axoneme.core.state import Changes, Table
-from axoneme.core.store.model import Store, StoreEvent
-from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.known import KnownPeers
 from axoneme.plugins.policy.l7 import ProxyTables
+from axoneme.plugins.policy.objects import PolicyObjects
 from axoneme.plugins.policy.peers import PeerPorts
 from axoneme.plugins.policy.prefixes import BOTH, facts_of
-from axoneme.plugins.policy.selectors import Prefix
-from axoneme.plugins.policy.sources import Outcome, PolicySources
+from axoneme.plugins.policy.sources import PolicySources
 from axoneme.plugins.policy.subjects import Delta
-from axoneme.plugins.policy.tables import InForce, PolicyTables, SubjectPolicy
-from axoneme.plugins.policy.terms import rule_prefixes
-from axoneme.plugins.policy.texts import publish_rules, publish_selectors
+from axoneme.plugins.policy.tables import PolicyTables, SubjectPolicy
+from axoneme.plugins.policy.texts import publish_selectors
 
 log = logging.getLogger(__name__)
 
@@ -71,16 +64,13 @@ class PolicyManager:
             "policy", tables.entries, maps, full_interval=900.0
         )
         self.revision = 1
-        self.synced = asyncio.Event()
         self._published = asyncio.Event()
-        self.cidrs: PrefixIdentities | None = None
-        self.changes: Counter[tuple[str, str, str]] = Counter()
         self.flush_seconds = 0.0
-        self._sources = sources
+        self.objects = PolicyObjects(
+            sources, engine, tables, proxies, applied=self._schedule, ready=self._sync_identities
+        )
         self._max = max_entries
         self._families = families
-        self._prefixes: dict[ObjectKey, set[Prefix]] = {}
-        self._missing: set[str] = set()
         self._endpoints: dict[int, Endpoint] = {}
         self._of_identity: dict[int, set[int]] = {}
         self._waiting: Counter[int] = Counter()
@@ -115,46 +105,6 @@ class PolicyManager:
         self._peers_changed(Changes(upserted=dict(table.items())))
         table.subscribe(self._peers_changed)
 
-    def expect(self, kinds: Sequence[str]) -> None:
-        """Name the kinds that must have been read before anything is published."""
-        self._missing = set(kinds)
-        if not kinds:
-            self.tables.policies.mark_initialized()
-            self.synced.set()
-
-    async def follow_policies(self, store: Store, kind: str) -> None:
-        """Follow one kind of policy objects for ever."""
-        seen: set[ObjectKey] = set()
-        listing = True
-        async for event in store.watch(kind):
-            if event.type == "synced":
-                listing = False
-                for key in [k for k in self._prefixes if k.kind == kind and k not in seen]:
-                    self._remove_policy(key)
-                self._kind_read(kind)
-                continue
-            if listing and event.key is not None:
-                seen.add(event.key)
-            self.take(event)
-
-    def take(self, event: StoreEvent) -> None:
-        """One step of a watch."""
-        assert event.key is not None
-        if event.type == "deleted":
-            self._remove_policy(event.key)
-        elif event.obj is not None and event.type != "invalid":
-            self._put_policy(event.key, self._sources.put(event.obj), event.type)
-        else:
-            self._put_policy(event.key, self._sources.refuse(event.key, event.message), event.type)
-
-    def _kind_read(self, kind: str) -> None:
-        self._missing.discard(kind)
-        if self._missing or self.synced.is_set():
-            return
-        self._sources.synced()
-        self.tables.policies.mark_initialized()
-        self.synced.set()
-
     async def go_live(self) -> None:
         """Publish all that is known, before the reconciler's first pass sweeps what is not."""
         self._live = True
@@ -163,8 +113,8 @@ class PolicyManager:
             self._endpoint_table.flush()
         await self._flush_all()
         self._published.set()
-        if self.cidrs is not None:
-            self.cidrs.go_live()
+        if self.objects.cidrs is not None:
+            self.objects.cidrs.go_live()
 
     async def realised(self) -> None:
         """Return once everything known at the call is in the kernel.
@@ -174,45 +124,6 @@ class PolicyManager:
         await self._published.wait()
         await self._flush_all()
         await self.reconciler.sync()
-
-    def _put_policy(self, key: ObjectKey, outcome: Outcome, operation: str) -> None:
-        row = outcome.row
-        wanted: set[Prefix] = set().union(*map(rule_prefixes, outcome.rules or ()))
-        held = self._prefixes.get(key, set())
-        try:
-            if self.cidrs is not None:
-                self.cidrs.acquire(wanted - held)
-        except AxonemeError as error:  # no identity left: the rules in force stay
-            log.warning("policy not applied", extra={"object": str(key), "error": str(error)})
-            force = InForce.LAST_GOOD if key in self._prefixes else InForce.NONE
-            self.tables.policies.upsert(
-                evolve(row, valid=False, in_force=force, message=str(error))
-            )
-            self.changes[key.kind, operation, "fail"] += 1
-            return
-        self._sync_identities()
-        self._set_rules(key, outcome.rules or ())
-        self._prefixes[key] = wanted
-        if self.cidrs is not None:
-            self.cidrs.release(held - wanted)
-        self.tables.policies.upsert(row)
-        self.changes[key.kind, operation, "success" if row.valid else "fail"] += 1
-
-    def _remove_policy(self, key: ObjectKey) -> None:
-        self._sources.remove(key)
-        self._set_rules(key, ())
-        released = self._prefixes.pop(key, set())
-        if self.cidrs is not None:
-            self.cidrs.release(released)
-        self.tables.policies.delete(key)
-        self.changes[key.kind, "deleted", "success"] += 1
-
-    def _set_rules(self, key: ObjectKey, rules: Sequence[Rule]) -> None:
-        change = self.engine.set_rules(key, rules)
-        publish_rules(change, self.tables.rules)
-        self.proxies.count(change.removed.values(), change.added.values())
-        if change:
-            self._schedule()
 
     def _sync_identities(self) -> None:
         """Take up identities that were made this moment, before rules look for them."""

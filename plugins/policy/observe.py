@@ -26,7 +26,7 @@ def register_metrics(metrics: MetricRegistry, manager: PolicyManager) -> None:
         "policy_change_total",
         "Changes of policy objects",
         ("source", "operation", "outcome"),
-        lambda: list(manager.changes.items()),
+        lambda: list(manager.objects.changes.items()),
     )
     metrics.collect_gauge(
         "policy_endpoint_enforcement_status",
@@ -79,7 +79,7 @@ def report_status(report: StatusReport, manager: PolicyManager, mode: str) -> No
     elif errors:
         identity, message = next(iter(errors.items()))
         report.component("policy", "Failure", f"identity {identity}: {message}")
-    elif not manager.synced.is_set():
+    elif not manager.objects.synced.is_set():
         report.component("policy", "Warning", "policies are being read")
     elif refused:
         report.component("policy", "Warning", f"{len(refused)} refused: {refused[0].message}")

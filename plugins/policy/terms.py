@@ -9,7 +9,7 @@ from types import MappingProxyType
 from attrs import frozen
 
 from axoneme.core.model.endpoint import NamedPort
-from axoneme.core.model.policy import Action, Direction, L7Rules, PortRange, Rule, Selector
+from axoneme.core.model.policy import Action, Direction, L7Rules, PortRange, Rule, Selector, Tier
 from axoneme.plugins.policy.entries import (
     DEFAULT,
     EGRESS,
@@ -51,6 +51,8 @@ class Term:
     names: tuple[PortRange, ...] = ()
     action: Action = Action.ALLOW
     l7: L7Rules | None = None
+    is_baseline: bool = False
+    """Of the last tier: counts only where no policy of a namespace enforces the direction."""
 
     @property
     def is_selective(self) -> bool:
@@ -91,7 +93,10 @@ def compile_rule(
     def term(
         peers: tuple[Peer, ...] | None, l4s: tuple[L4, ...], names: tuple[PortRange, ...]
     ) -> Term:
-        return Term(cookie, direction, precedence, peers, l4s, names, rule.action, rule.l7)
+        return Term(
+            *(cookie, direction, precedence, peers, l4s, names, rule.action, rule.l7),
+            is_baseline=rule.tier == Tier.BASELINE,
+        )
 
     if peers is not None:
         return [term(peers, l4s, names)]

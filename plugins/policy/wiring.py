@@ -14,6 +14,7 @@ from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import Rule
 from axoneme.core.reconcile import Reconciler
+from axoneme.core.store.reflector import Reflector
 from axoneme.plugins.policy import cidr_match
 from axoneme.plugins.policy import config as options_of
 from axoneme.plugins.policy.cidrs import PrefixIdentities
@@ -24,6 +25,13 @@ from axoneme.plugins.policy.l7 import ProxyTables, follow_registry, with_protoco
 from axoneme.plugins.policy.lastgood import LastGood
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.notices import PolicyNotices
+from axoneme.plugins.policy.references import References
+from axoneme.plugins.policy.referents import (
+    decode_group,
+    decode_service,
+    decode_slice,
+    referent_tables,
+)
 from axoneme.plugins.policy.sources import PolicySources
 from axoneme.plugins.policy.status import EnforcementStatus
 from axoneme.plugins.policy.tables import PolicyTables
@@ -84,22 +92,38 @@ def setup_agent(agent: Agent) -> None:
     )
     PolicyNotices(tables, agent.events.notify)
     registry.on_change(partial(_proxies_changed, manager, registry))
-    manager.cidrs = _prefix_identities(agent, manager)
-    agent.services.provide(PrefixLabels, manager.cidrs)  # type: ignore[type-abstract]
+    manager.objects.cidrs = _prefix_identities(agent, manager)
+    agent.services.provide(PrefixLabels, manager.objects.cidrs)  # type: ignore[type-abstract]
     agent.services.provide(PolicyManager, manager)
     agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]
     agent.services.provide(PolicyStatus, EnforcementStatus(engine))  # type: ignore[type-abstract]
     agent.reconcilers["policy"] = manager.reconciler
     agent.required.append(tables.policies)
+    _follow_referents(agent, manager)
     manager.follow_identities(agent.identities.table)
     manager.follow_endpoints(agent.tables["endpoints"])
     manager.follow_peers(agent.tables["cluster_endpoints"])
     kinds = [k.kind for k in agent.store.kinds.policies() if options_of.wanted(config, k.kind)]
-    manager.expect(kinds)
+    manager.objects.expect(kinds)
     for kind in kinds:
-        agent.tasks.spawn(f"policy {kind}", partial(manager.follow_policies, agent.store, kind))
+        agent.tasks.spawn(f"policy {kind}", partial(manager.objects.follow, agent.store, kind))
     agent.tasks.spawn("policy", partial(_run, agent, manager))
-    agent.tasks.spawn("policy prefixes", manager.cidrs.run)
+    agent.tasks.spawn("policy prefixes", manager.objects.cidrs.run)
+
+
+def _follow_referents(agent: Agent, manager: PolicyManager) -> None:
+    """Read what rules may refer to; the start waits for it, as for the policies."""
+    groups, services, slices = referent_tables(agent.tables)
+    manager.objects.references = References(groups, services, slices, manager.objects.refresh)
+    reflectors: list[Reflector[Any, Any]] = [
+        Reflector(agent.store, "CiliumCIDRGroup", groups, decode_group),
+        Reflector(agent.store, "Service", services, decode_service),
+        Reflector(agent.store, "EndpointSlice", slices, decode_slice),
+    ]
+    agent.required += [groups, services, slices]
+    agent.reflectors += reflectors
+    for reflector in reflectors:
+        agent.tasks.spawn(f"policy {reflector.kind}", reflector.run)
 
 
 def _abilities(config: Config, services: Services) -> Abilities:
@@ -107,6 +131,7 @@ def _abilities(config: Config, services: Services) -> Abilities:
         services.get(L7Registry),
         nodes=bool(config.get("enable-node-selector-labels")),
         host=bool(config.get("enable-host-firewall")),
+        non_default_deny=bool(config["enable-non-default-deny-policies"]),
     )
 
 

@@ -97,7 +97,7 @@ class Node:
             max_entries=limit,
             proxies=ProxyTables(self.tables),
         )
-        self.manager.cidrs = PrefixIdentities(
+        self.manager.objects.cidrs = PrefixIdentities(
             Local(self.identities), self.ipcache, self.manager.realised, told=self.told
         )
         for number, app in ((WEB, "web"), (CLIENT, "client")):
@@ -110,9 +110,11 @@ class Node:
         manager.follow_endpoints(self.endpoints)
         manager.follow_peers(self.peers)
         kinds = [k.kind for k in self.store.kinds.policies()]
-        manager.expect(kinds)
-        assert manager.cidrs is not None
-        work = [manager.follow_policies(self.store, k) for k in kinds] + [manager.cidrs.run()]
+        manager.objects.expect(kinds)
+        assert manager.objects.cidrs is not None
+        work = [manager.objects.follow(self.store, k) for k in kinds] + [
+            manager.objects.cidrs.run()
+        ]
         self._tasks = [asyncio.create_task(w) for w in work]
         await asyncio.wait_for(manager.tables.policies.initialized.wait(), 10)
         await manager.go_live()
@@ -350,7 +352,7 @@ def test_a_prefix_that_comes_back_keeps_its_identity(
 
     async def scenario() -> None:
         async with Node(tmp_path) as node:
-            manager = node.manager.cidrs
+            manager = node.manager.objects.cidrs
             assert manager is not None
             prefix = ip_network("10.0.0.0/8")
             manager.acquire([prefix])
@@ -369,7 +371,7 @@ def test_no_number_left_refuses_the_policy(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         async with Node(tmp_path) as node:
-            manager = node.manager.cidrs
+            manager = node.manager.objects.cidrs
             assert manager is not None
             allocate = manager._identities.allocate_local
 

@@ -108,11 +108,14 @@ def asked(rules: Sequence[Rule], peer: int, packet: tuple[int, int]) -> bool:
     labels = LabelSet.parse([f"k8s:app={dict(zip(PEERS, 'abc', strict=True))[peer]}"])
     words = {Action.DENY: 0, Action.ALLOW: 1, Action.PASS: 2}
     passed: set[Tier] = set()
+    closed = any(r.default_deny for r in rules)
     for one in sorted(rules, key=lambda r: (r.tier, r.priority, r.order, words[r.action])):
         who = one.selectors is None or any(s.matches(labels) for s in one.selectors)
         ports = one.ports is None or any(
             l4.covers(*packet) for p in one.ports for l4 in prefixes(p)
         )
+        if closed and one.tier == Tier.BASELINE:  # a policy of its own has the last word
+            continue
         if not who or not ports or one.tier in passed:
             continue
         if one.action == Action.PASS:
