@@ -81,12 +81,13 @@ def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     from axoneme.plugins.policy.trace import Tracer
     from axoneme.plugins.policy.views import PolicyViews
     from axoneme.plugins.policy.whatif import WhatIf
-    from axoneme.plugins.policy.wiring import decode_by_hook
+    from axoneme.plugins.policy.wiring import abilities, decode_by_hook
 
     manager = agent.services.get(PolicyManager)
+    decode = decode_by_hook(agent.plugins, abilities(agent.config, agent.services))
     views = PolicyViews(manager, agent.tables["endpoints"])
     api.add("policy.trace", Tracer(agent, manager).trace)
-    api.add("policy.diff", WhatIf(agent, manager, decode_by_hook(agent.plugins)).diff)
+    api.add("policy.diff", WhatIf(agent, manager, decode).diff)
     api.add("policy.get", views.get)
     api.add("policy.rule", views.rule)
     api.add("policy.selectors", views.selectors)

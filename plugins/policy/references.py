@@ -63,12 +63,16 @@ class References:
         self._rules[key] = rules
         for reference in used:
             self._users[reference].add(key)
+        return self.look_up(rules)
+
+    def look_up(self, rules: Sequence[Rule]) -> Sequence[Rule]:
+        """Rules without references, as these stand now; nothing is remembered."""
         return [self._resolved(rule) for rule in rules]
 
     def again(self, key: ObjectKey) -> Sequence[Rule] | None:
         """The rules of an object as its references stand now; ``None`` if it has none."""
         rules = self._rules.get(key)
-        return None if rules is None else [self._resolved(rule) for rule in rules]
+        return None if rules is None else self.look_up(rules)
 
     def forget(self, key: ObjectKey) -> None:
         """An object is gone, or has other rules."""

@@ -100,7 +100,11 @@ class WhatIf:
             raise InvalidObjectError(str(obj.key), "kind", "is no policy")
         if not options_of.wanted(self._agent.config, obj.key.kind):
             raise InvalidObjectError(str(obj.key), "kind", "is not enforced by configuration")
-        return Change(obj.key, tuple(self._decode(obj)))
+        rules = self._decode(obj)
+        references = self._manager.objects.references
+        if references is not None:
+            rules = references.look_up(rules)
+        return Change(obj.key, tuple(rules))
 
     def _key(self, text: str) -> ObjectKey:
         kind, _, rest = text.partition("/")
@@ -150,9 +154,9 @@ class WhatIf:
         wanted: set[Prefix] = set()
         for change in changes:
             wanted |= set().union(*map(rule_prefixes, change.rules))
-        assert self._manager.cidrs is not None
+        known = self._manager.objects.cidrs
+        assert known is not None
         families = self._ends.families
-        known = self._manager.cidrs
         fresh = [
             prefix
             for prefix in sorted(wanted - {EVERY_IPV4, EVERY_IPV6}, key=lambda p: (p.version, p))

@@ -68,7 +68,7 @@ def setup_agent(agent: Agent) -> None:
 
     tables = PolicyTables.create(agent.tables)
     sources = PolicySources(
-        decode_by_hook(agent.plugins, _abilities(agent.config, agent.services)),
+        decode_by_hook(agent.plugins, abilities(agent.config, agent.services)),
         LastGood(agent.state_dir / "policies"),
     )
     maps = PolicyMaps(
@@ -126,7 +126,8 @@ def _follow_referents(agent: Agent, manager: PolicyManager) -> None:
         agent.tasks.spawn(f"policy {reflector.kind}", reflector.run)
 
 
-def _abilities(config: Config, services: Services) -> Abilities:
+def abilities(config: Config, services: Services) -> Abilities:
+    """What this process can enforce."""
     return Abilities(
         services.get(L7Registry),
         nodes=bool(config.get("enable-node-selector-labels")),
@@ -184,7 +185,7 @@ async def _run(agent: Agent, manager: PolicyManager) -> None:
 
 def setup_operator(operator: Operator) -> None:
     """The leader writes the condition ``Valid``."""
-    able = _abilities(operator.config, operator.services)
+    able = abilities(operator.config, operator.services)
     validator = PolicyValidator(operator.store, decode_by_hook(operator.plugins, able))
     for kind in operator.store.kinds.policies():
         name = f"validate {kind.kind}"
