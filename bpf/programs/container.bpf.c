@@ -97,7 +97,20 @@ static __always_inline int axo_container_egress(struct __sk_buff *skb, struct ax
 	ret = AXO_STAGES(egress_policy);
 	if (ret != AXO_NEXT)
 		return axo_ct_refuse(ctx, AXO_DIR_EGRESS, ret);
+	/* who answers is the proxy, whoever has the address */
+	if (ctx->proxy_port)
+		ctx->dst_id = 0;
 	return axo_ct_accept(skb, ctx, AXO_DIR_EGRESS);
+}
+
+/* Policy wants a proxy to see the packet: that, or nothing. */
+static __always_inline int axo_container_proxy(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	int ret = AXO_STAGES(egress_proxy);
+
+	if (ret != AXO_NEXT)
+		return ret;
+	return -AXO_DROP_PROXY_LOOKUP_FAILED;
 }
 
 /* 127.0.0.0/8 and ::1 have no business on a wire. */
@@ -145,6 +158,8 @@ static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_
 	ret = axo_container_egress(skb, ctx, !!ep);
 	if (ret != AXO_NEXT)
 		return ret;
+	if (AXO_UNLIKELY(ctx->proxy_port) && ctx->ct_state <= AXO_CT_ESTABLISHED)
+		return axo_container_proxy(skb, ctx);
 	if (!ep)
 		return axo_container_away(skb, ctx);
 	if (!(ep->flags & AXO_EP_HOST))

@@ -110,9 +110,14 @@ class Agent:
         self._make_network()
         self._make_endpoints()
         self._make_servers()
-        self.services.provide(L7Registry, L7Registry())
+        self._register_l7()
         plugins.call("axoneme_setup_agent", agent=self)
         self._open_hooks()
+
+    def _register_l7(self) -> None:
+        protocols = L7Registry()
+        self.services.provide(L7Registry, protocols)
+        self.plugins.call("axoneme_register_l7", protocols=protocols, config=self.config)
 
     @property
     def dual_stack(self) -> bool:

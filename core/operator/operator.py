@@ -59,7 +59,9 @@ class Operator:
         self.endpoints = cluster_endpoint_table(self.tables)
         self._work: dict[str, Work] = {}
         self._runner: TaskGroupRunner | None = None
-        self.services.provide(L7Registry, L7Registry())
+        protocols = L7Registry()
+        self.services.provide(L7Registry, protocols)
+        self.plugins.call("axoneme_register_l7", protocols=protocols, config=config)
         collect.register(self)
         self.plugins.call("axoneme_setup_operator", operator=self)
 

@@ -57,10 +57,12 @@ def inspect(files: tuple[Path, ...], given: Given) -> Report:
     from axoneme.plugins.policy.validate import check
     from axoneme.plugins.policy.wiring import decode_by_hook
 
-    _, plugins = given.boot()
+    config, plugins = given.boot()
     kinds = KindRegistry()
     plugins.hook.axoneme_register_kinds(kinds=kinds)
-    able = Abilities(L7Registry(), nodes=True, host=True)  # what a cluster may have switched on
+    protocols = L7Registry()
+    plugins.hook.axoneme_register_l7(protocols=protocols, config=config)
+    able = Abilities(protocols, nodes=True, host=True)  # what a cluster may have switched on
     return check(files, kinds, decode_by_hook(plugins, able))
 
 

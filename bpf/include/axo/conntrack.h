@@ -74,13 +74,15 @@ static __always_inline int axo_ct_valid(const struct axo_ct_entry *e, const stru
 
 /*
  * Is the entry of these very endpoints, and not of some before or after them with their addresses?
- * 0 is an end of its own: whoever is no pod of this node.
+ * 0 is an end of its own: whoever is no pod of this node, a proxy that answers for one too.
  */
 static __always_inline int axo_ct_is_of(const struct axo_ct_entry *e, const struct axo_ctx *ctx)
 {
 	u32 dir = ctx->ct_dir & 1;
 
-	return e->endpoint[dir] == ctx->src_id && e->endpoint[!dir] == ctx->dst_id;
+	if (e->endpoint[dir] != ctx->src_id)
+		return 0;
+	return e->endpoint[!dir] == ctx->dst_id || (e->proxy_port && !e->endpoint[!dir]);
 }
 
 static __always_inline u32 axo_ct_lifetime(u8 proto, u8 flags)
@@ -305,6 +307,8 @@ static __always_inline int axo_ct_accept(struct __sk_buff *skb, struct axo_ctx *
 	/* evicted meanwhile? */
 	if (!e || !axo_ct_set_cell(ctx, s, e, hook, ctx->policy_gen))
 		return axo_ct_create(skb, ctx, s, hook, now);
+	if (hook == AXO_DIR_EGRESS)
+		e->proxy_port = ctx->proxy_port;
 	e->identity[ctx->ct_dir & 1] = ctx->src_identity;
 	e->identity[!(ctx->ct_dir & 1)] = ctx->dst_identity;
 	if (!axo_ct_undecided(ctx, hook))

@@ -1,0 +1,1 @@
+"""DNS rules and policies by name: see README.md."""
