@@ -8,17 +8,20 @@ is a rule about names or nodes taken for one about addresses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from attrs import evolve, frozen
 
 from axoneme.core.model.l7 import L7Registry
-from axoneme.core.model.labels import NODE
-from axoneme.core.model.policy import Direction, Origin, Rule, Selector, Tier
+from axoneme.core.model.labels import NODE, RESERVED
+from axoneme.core.model.policy import Direction, Operator, Origin, Rule, Selector, Tier
 from axoneme.plugins.policy.decode.cluster import KIND as CLUSTER
+from axoneme.plugins.policy.decode.entities import entity
 from axoneme.plugins.policy.decode.fields import UnenforceableError
 from axoneme.plugins.policy.decode.peers import HOST, REMOTE_NODE
 
-DNS = "dns"
+DNS: Final = "dns"
+APISERVER: Final = "kube-apiserver"
 
 
 @frozen
@@ -55,7 +58,7 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
     path = rule.origin.path
     if HOST in rule.subject.requirements and not able.host:
         spec = path.partition(".ingress")[0].partition(".egress")[0].partition(".enableDefault")[0]
-        return f"{spec}.nodeSelector", "needs the host firewall", "set enable-host-firewall=true"
+        return f"{spec}.nodeSelector", "needs the host firewall, which is not there", ""
     if rule.l7 is not None and able.protocols.get(rule.l7.protocol) is None:
         what = f"no enabled plugin has a proxy for {rule.l7.protocol}"
         return f"{path}.rules.{rule.l7.protocol}", what, "set enable-l7-proxy=true"
@@ -64,9 +67,29 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
         what = "no enabled plugin learns names from DNS"
         return f"{_item(rule)}{field}", what, "set enable-l7-proxy=true"
     if not able.nodes and any(map(_is_of_nodes, rule.selectors or ())):
-        hint = "set enable-node-selector-labels=true"
-        return f"{_item(rule)}{_nodes_field(rule)}", "nodes have no labels here", hint
+        field = _nodes_field(rule)
+        return f"{_item(rule)}{field}", "cannot be enforced: nodes have no labels here", ""
+    if _names_apiserver(rule):
+        word = "from" if rule.direction == Direction.INGRESS else "to"
+        return (
+            f"{_item(rule)}.{word}Entities",
+            "cannot be enforced: kube-apiserver is nobody yet",
+            "",
+        )
     return None
+
+
+def _names_apiserver(rule: Rule) -> bool:
+    """Whether a rule is about the API server and not about the whole cluster: nothing gives its
+    addresses that label, so such a rule would be called current and do nothing."""
+    chosen = set(rule.selectors or ())
+    if chosen.issuperset(entity("cluster")):
+        return False
+    return any(
+        t.source == RESERVED and t.key == APISERVER and t.operator in (Operator.IN, Operator.EXISTS)
+        for peer in chosen
+        for t in peer.requirements
+    )
 
 
 def _item(rule: Rule) -> str:
