@@ -21,7 +21,8 @@ from scapy.layers.l2 import Dot3, Ether
 from scapy.packet import Raw
 
 from axoneme.core.datapath.registry import DatapathRegistry
-from axoneme.core.testing.packets import SHOT, PacketBench
+from axoneme.core.testing.packet_models import PolicyKey, PolicyValue
+from axoneme.core.testing.packets import EGRESS, SHOT, PacketBench
 
 pytestmark = pytest.mark.root
 
@@ -202,6 +203,19 @@ def test_a_flow_that_cannot_be_noted_is_not_let_through(
         for port in (1000, 1001)
     ]
     assert drops == ["", "CT_CREATE_FAILED"]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_proxy_must_see_is_dropped_without_one(
+    closed: PacketBench, a: Any, b: Any, version: int
+) -> None:
+    """PROXY_LOOKUP_FAILED: no plugin takes the packet to the proxy that policy names."""
+    value = PolicyValue(precedence=134, cookie=7, proxy_port=10053, deny=0, prefix_len=24)
+    closed.subject(a.identity)[PolicyKey(64, 0, EGRESS, 17, 53)] = value
+    sent = a.udp(version, b)
+    for _ in range(2):  # the second packet of the flow as well
+        done = closed.run("from_container", sent, ifindex=a.ifindex)
+        assert done.drop == "PROXY_LOOKUP_FAILED"
 
 
 def test_no_reason_is_without_a_test() -> None:

@@ -55,7 +55,8 @@ def _policy_types(spec: Node) -> list[Direction]:
     if stated.present and stated.value:
         words = [item.choice("Ingress", "Egress").lower() for item in stated.items(most=2)]
         return [d for d in Direction if d.value in words]
-    egress = spec.get("egress").present
+    # Kubernetes sets the default by what is in the list: an empty one says nothing.
+    egress = spec.get("egress").present and bool(spec.get("egress").value)
     return [Direction.INGRESS, Direction.EGRESS] if egress else [Direction.INGRESS]
 
 

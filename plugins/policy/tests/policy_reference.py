@@ -82,7 +82,7 @@ def _selects_subject(policy: Manifest, spec: Manifest, subject: Pod) -> bool:
 
 def _isolates(policy: Manifest, spec: Manifest, direction: str) -> bool:
     if _is_kubernetes(policy):
-        default = ["Ingress", "Egress"] if "egress" in spec else ["Ingress"]
+        default = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
         return direction.capitalize() in spec.get("policyTypes", default)
     if not spec.get(direction) and not spec.get(f"{direction}Deny"):
         return bool(spec.get("enableDefaultDeny", {}).get(direction, False))

@@ -33,7 +33,8 @@ def rules_of(item: dict[str, Any], direction: str = "ingress") -> Any:
     [
         ({}, {"ingress"}),
         ({"ingress": []}, {"ingress"}),
-        ({"egress": []}, {"ingress", "egress"}),
+        ({"egress": []}, {"ingress"}),
+        ({"egress": [{}]}, {"ingress", "egress"}),
         ({"egress": [], "policyTypes": ["Egress"]}, {"egress"}),
         ({"policyTypes": ["Ingress", "Egress"]}, {"ingress", "egress"}),
         ({"policyTypes": []}, {"ingress"}),

@@ -1,0 +1,1 @@
+"""An independent evaluator of network policy, written from the documented semantics, for reading."""
