@@ -33,8 +33,7 @@ def rules_of(item: dict[str, Any], direction: str = "ingress") -> Any:
     [
         ({}, {"ingress"}),
         ({"ingress": []}, {"ingress"}),
-        ({"egress": []}, {"ingress"}),
-        ({"egress": [{}]}, {"ingress", "egress"}),
+        ({"egress": []}, {"ingress"}),  # nothing in it: not stated
         ({"egress": [], "policyTypes": ["Egress"]}, {"egress"}),
         ({"policyTypes": ["Ingress", "Egress"]}, {"ingress", "egress"}),
         ({"policyTypes": []}, {"ingress"}),
