@@ -92,6 +92,15 @@ def _events(options: OptionRegistry) -> None:
         component="agent",
         helm="bpf.monitorFlags",
     )
+    options.add(
+        "policy-events-buffer",
+        "int",
+        4096,
+        "Drops and refused packets kept in memory for axoneme policy explain; 0 keeps none",
+        min=0,
+        max=1 << 20,
+        component="agent",
+    )
     for name, text in (
         ("drop", "dropped packets"),
         ("policy-verdict", "policy verdicts"),

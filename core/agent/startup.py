@@ -187,6 +187,7 @@ class Startup:
     def _open_events(self) -> None:
         agent = self.agent
         listeners = list(agent.plugins.each("axoneme_handle_events"))
+        agent.events.recent.limit = agent.config.number("policy-events-buffer")
         agent.events.open(agent.datapath, [self._hand_out] if listeners else [])
         agent.events.start()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import click
 
 from axoneme.core.cli.options import AgentHandle, agent_options
@@ -28,6 +31,7 @@ from axoneme.core.cli.options import AgentHandle, agent_options
     default="text",
     help="json: one object a line.",
 )
+@click.option("--recent", is_flag=True, help="The last drops and verdicts, and no new ones.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @agent_options
 def monitor(
@@ -39,6 +43,7 @@ def monitor(
     numeric: bool,
     form: str,
     count: int | None,
+    recent: bool,
     agent: AgentHandle,
 ) -> None:
     """Show what happens to packets on a node: drops, policy verdicts, traces.
@@ -48,6 +53,7 @@ def monitor(
     \b
     axoneme monitor -t drop
     axoneme monitor --node node1 --related-to shop/web-1
+    axoneme monitor --recent -t drop
     axoneme monitor -t drop -t policy-verdict -o json
     """
     import json
@@ -60,7 +66,10 @@ def monitor(
         "to": list(destinations),
         "related_to": list(related),
     }
-    stream = agent.stream("monitor.events", params)
+    if recent:
+        stream: Iterator[Any] = iter(agent.call("monitor.recent", params)[-(count or 0) :])
+    else:
+        stream = agent.stream("monitor.events", params)
     shown = 0
     try:
         for event in stream:

@@ -90,6 +90,8 @@ class Event:
     ct_state: str = ""
     data: Mapping[str, Any] = Factory(dict)
     """What a plugin's decoder adds; shown as it is."""
+    id: str = ""
+    """The kernel's time in hexadecimal digits: names the event on its node until it boots."""
 
     @property
     def dropped(self) -> bool:

@@ -92,6 +92,7 @@ class Names:
     def describe(self, event: Event) -> dict[str, Any]:
         """An event as what JSON can hold, numbers and names beside each other."""
         described: dict[str, Any] = {
+            "id": event.id,
             "time": event.time,
             "node": self.node_name,
             "type": event.kind,

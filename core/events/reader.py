@@ -6,7 +6,7 @@ looks at a fixed, longer interval until one finds nothing; only then are wake-up
 again. Under load that is a hundred looks a second, whatever the number of events.
 
 While nobody listens the packet path is told so (``EVENTS_OFF`` of ``axo_runtime``) and tells
-nothing.
+nothing, or refusals alone where they are kept (:mod:`axoneme.core.events.recent`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from axoneme.core.events.fanout import Fanout
 from axoneme.core.events.model import Event
+from axoneme.core.events.recent import RecentEvents
 from axoneme.core.events.registry import EventRegistry
 
 log = logging.getLogger(__name__)
@@ -49,11 +50,13 @@ class EventReader:
         registry: EventRegistry,
         fanout: Fanout,
         handlers: Sequence[Handler] = (),
+        recent: RecentEvents | None = None,
     ) -> None:
         self.ring = ring
         self.registry = registry
         self.fanout = fanout
         self.handlers = tuple(handlers)
+        self.recent = recent
         self.read = 0
         """Records taken from the ring."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,16 +88,23 @@ class EventReader:
         count = self.drain()
         if count == 0:
             self._loop.add_reader(self.ring.fd, self._woken)
-        elif count < BATCH:
+        elif count < BATCH or not self._heard:
             self._timer = self._loop.call_later(INTERVAL, self._look)
         else:
             self._timer = self._loop.call_later(0, self._look)
+
+    @property
+    def _heard(self) -> bool:
+        """Whether somebody wants events at once, rather than asking for them later."""
+        return bool(self.handlers or self.fanout.subscriptions)
 
     def drain(self) -> int:
         """Read, decode and hand out one batch; how many records there were."""
         records = self.ring.drain(BATCH)
         self.read += len(records)
-        if not records or not (self.handlers or self.fanout.subscriptions):
+        if self.recent is not None:
+            self.recent.keep(records)
+        if not records or not self._heard:
             return len(records)  # nobody listens: not worth decoding
         decode = self.registry.decode
         events = [event for event in map(decode, records) if event is not None]

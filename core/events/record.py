@@ -108,6 +108,7 @@ class RecordDecoder:
             allowed=allowed,
             match=match,
             ct_state=CT_STATES.get(record["ct_state"], f"state-{record['ct_state']}"),
+            id=f"{record['ktime_ns']:x}",
         )
 
     def _meaning(

@@ -19,6 +19,7 @@ from axoneme.core.events.filters import EventFilter
 from axoneme.core.events.model import AgentNotice, Event, EventType
 from axoneme.core.events.names import Names
 from axoneme.core.events.reader import EventReader, Handler
+from axoneme.core.events.recent import RecentEvents
 from axoneme.core.events.record import STRUCT, RecordDecoder
 from axoneme.core.events.registry import EventRegistry
 from axoneme.core.state import TableRegistry
@@ -39,6 +40,8 @@ LOSS: Final = "axo_event_loss"
 RUNTIME: Final = "axo_runtime"
 SWITCH: Final = "EVENTS_OFF"
 """Slot of ``axo_runtime``: 1 while nobody listens, so that packets pay for no event."""
+TOLD, UNTOLD, REFUSALS = 0, 1, 2
+"""Its values: everything, nothing, drops and what policy refused alone."""
 REPORT_SECONDS: Final = 1.0
 """How soon a listener is told of losses."""
 
@@ -71,6 +74,7 @@ class EventService:
         self.registry = EventRegistry()
         self.names = Names(tables, node_name)
         self.fanout = Fanout()
+        self.recent = RecentEvents(self.registry)
         self.reader: EventReader | None = None
         self.counters: LossCounters | None = None
         self._lost_by_readers = 0
@@ -93,7 +97,7 @@ class EventService:
         )
         self.counters = LossCounters(datapath.typed(LOSS, int, int))
         self._ring = RingReader(datapath.maps[RING])
-        self.reader = EventReader(self._ring, self.registry, self.fanout, handlers)
+        self.reader = EventReader(self._ring, self.registry, self.fanout, handlers, self.recent)
         slot = datapath.enums("AXO_RUNTIME").by_name[SWITCH]
         self._switch = partial(datapath.typed(RUNTIME, int, int).__setitem__, slot)
         self.fanout.changed = self._turn
@@ -102,8 +106,9 @@ class EventService:
     def _turn(self) -> None:
         """Events on or off in the packet path, as long as somebody listens or nobody does."""
         listeners = self.reader is not None and (self.reader.handlers or self.fanout.subscriptions)
+        quiet = REFUSALS if self.reader is not None and self.recent.limit else UNTOLD
         if self._switch is not None:
-            self._switch(int(not listeners))
+            self._switch(TOLD if listeners else quiet)
 
     def start(self) -> None:
         """Read, on the running loop."""
@@ -138,12 +143,19 @@ class EventService:
     # The local API
 
     def register_api(self, api: ApiRouter) -> None:
-        """Add the stream ``monitor.events``."""
+        """Add the stream ``monitor.events``, and ``monitor.recent``."""
         api.add_stream("monitor.events", self.stream)
+        api.add("monitor.recent", self.recall)
 
     def register_metrics(self, metrics: MetricRegistry) -> None:
         """Add the counters of read and lost events."""
         register_metrics(metrics, self)
+
+    async def recall(self, params: dict[str, Any]) -> list[dict[str, Any]]:
+        """The last drops and verdicts, oldest first; filters as for ``monitor.events``."""
+        chosen = EventFilter.parse(params, self.registry.names()).predicate(self.names)
+        events = self.recent.events()
+        return [self.names.describe(e) for e in events if chosen is None or chosen(e)]
 
     async def stream(self, params: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """Events as they come, described; and ``{"lost": n, "where": …}`` when some are not.

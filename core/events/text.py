@@ -24,7 +24,9 @@ def line(event: Described, *, numeric: bool = False) -> tuple[str, str | None]:
     text, colour = makers.get(str(event.get("type")), _other)(event, numeric)
     moment = datetime.fromtimestamp(float(event.get("time") or 0)).astimezone()
     node = f"[{event['node']}] " if event.get("node") else ""
-    return clean(f"{moment:%H:%M:%S.%f} {node}{text}"), colour
+    known = event.get("id") and event.get("type") in ("drop", "policy-verdict")
+    id = f", id {event['id']}" if known else ""
+    return clean(f"{moment:%H:%M:%S.%f} {node}{text}{id}"), colour
 
 
 def _drop(event: Described, numeric: bool) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ import click
 from axoneme.core.cli.nouns import noun
 from axoneme.core.cli.options import AgentHandle, agent_options, output_option
 from axoneme.plugins.policy.cli_diff import diff
+from axoneme.plugins.policy.cli_explain import explain
 from axoneme.plugins.policy.cli_trace import trace
 from axoneme.plugins.policy.cli_validate import validate
 
@@ -25,6 +26,7 @@ def register(root: click.Group) -> None:
     policy.add_command(validate)
     policy.add_command(trace)
     policy.add_command(diff)
+    policy.add_command(explain)
     noun(noun(root, "bpf"), "policy", "Show the policy maps.").add_command(get_entries)
 
 

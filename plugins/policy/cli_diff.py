@@ -48,7 +48,7 @@ def diff(
     if not files and not gone:
         raise click.UsageError("give -f or --delete")
     params = {"objects": _objects(files), "delete": list(gone)}
-    answers = [a.call("policy.diff", params, timeout=TIMEOUT) for a in _agents(agent)]
+    answers = [a.call("policy.diff", params, timeout=TIMEOUT) for a in agents(agent)]
     answer = merge(answers)
     output.emit(answer, lambda: _show(answer, output))
     if answer["flows"] or answer["pairs"]:
@@ -56,7 +56,8 @@ def diff(
         raise click.exceptions.Exit(CHANGES)
 
 
-def _agents(agent: AgentHandle) -> list[AgentHandle]:
+def agents(agent: AgentHandle) -> list[AgentHandle]:
+    """Whom to ask: in a lab every node, unless the user named one."""
     from axoneme.core.cli.options import find_agent, lab_nodes
 
     nodes = [] if agent.chosen else lab_nodes()

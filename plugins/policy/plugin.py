@@ -77,7 +77,9 @@ def axoneme_setup_operator(operator: Operator) -> None:
 @hookimpl
 def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     """``policy.*`` and ``bpf.policy``."""
+    from axoneme.plugins.policy.history import RuleHistory
     from axoneme.plugins.policy.manager import PolicyManager
+    from axoneme.plugins.policy.recorded import Recorded
     from axoneme.plugins.policy.trace import Tracer
     from axoneme.plugins.policy.views import PolicyViews
     from axoneme.plugins.policy.whatif import WhatIf
@@ -86,7 +88,10 @@ def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     manager = agent.services.get(PolicyManager)
     decode = decode_by_hook(agent.plugins, abilities(agent.config, agent.services))
     views = PolicyViews(manager, agent.tables["endpoints"])
-    api.add("policy.trace", Tracer(agent, manager).trace)
+    tracer = Tracer(agent, manager)
+    recorded = Recorded(agent, tracer, RuleHistory(manager.tables.rules))
+    api.add("policy.trace", tracer.trace)
+    api.add("policy.explain", recorded.explain)
     api.add("policy.diff", WhatIf(agent, manager, decode).diff)
     api.add("policy.get", views.get)
     api.add("policy.rule", views.rule)

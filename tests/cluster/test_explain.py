@@ -174,3 +174,32 @@ def test_a_bad_policy_is_refused_by_field(lab: Any, tmp_path: Path) -> None:
     done = lab.run("policy", "diff", "--node", "node1", "-f", str(file), check=False)
     assert done.returncode == 1
     assert "spec.ingress[0].toPorts[0].ports[0].port" in done.stderr
+
+
+def test_a_recorded_drop_is_explained(lab: Any) -> None:
+    """Nobody listened; the rule that decided is told, also after it is gone."""
+    addresses = lab.addresses(lab.pod("shop/other"))
+    policy = """\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: other, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: other}}
+  ingress: [{}]
+  ingressDeny: [{fromEndpoints: [{matchLabels: {app: client}}]}]
+"""
+    lab.apply(policy)
+    curl = ("curl", "-s", "-m1", f"http://[{addresses[6]}]:7/")
+    lab.run("lab", "exec", "shop/client", "--", *curl, check=False)
+    drops = []
+    for node in ("node1", "node2"):
+        done = lab.run("monitor", "--recent", "-t", "drop", "-o", "json", "--node", node)
+        drops += [json.loads(line) for line in done.stdout.splitlines()]
+    drop = next(d for d in reversed(drops) if d["destination"]["address"] == addresses[6])
+    lab.delete(policy)
+    done = lab.run("policy", "explain", drop["id"], "-o", "json")
+    found = json.loads(done.stdout)
+    assert found["event"]["id"] == drop["id"]
+    assert found["then"]["rule"]["origin"].endswith("shop/other spec.ingressDeny[0]")
+    assert (found["then"]["verdict"], found["now"]["verdict"]) == ("denied", "allowed")
+    assert found["then"]["rule"]["until"] > 0

@@ -179,6 +179,19 @@ static __always_inline void axo_event_fill(struct axo_event *event, const struct
 	event->daddr = ctx->daddr;
 }
 
+#define AXO_EVENTS_REFUSALS 2 /* nobody listens, but drops and refusing verdicts are kept */
+
+/* Does anybody want to know? type is a constant: a trace pays for one look. */
+static __always_inline int axo_event_wanted(u8 type, u8 reason)
+{
+	u64 off = axo_runtime_get(AXO_RT_EVENTS_OFF);
+
+	if (!off)
+		return 1;
+	return off == AXO_EVENTS_REFUSALS &&
+	       (type == AXO_EVENT_DROP || (type == AXO_EVENT_VERDICT && reason));
+}
+
 /* Sends one record about the packet. Plugins with types of their own may call it. */
 static __always_inline void axo_event_send(struct __sk_buff *skb, const struct axo_ctx *ctx,
 					   u8 type, u8 reason, u32 ifindex)
@@ -188,7 +201,7 @@ static __always_inline void axo_event_send(struct __sk_buff *skb, const struct a
 	u64 now, flags = BPF_RB_NO_WAKEUP;
 	u32 zero = 0;
 
-	if (axo_runtime_get(AXO_RT_EVENTS_OFF))
+	if (!axo_event_wanted(type, reason))
 		return;
 	now = bpf_ktime_get_ns();
 	budget = axoscratch_budget.lookup(&zero);

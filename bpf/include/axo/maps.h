@@ -89,7 +89,7 @@ struct axo_metric {
 	AXO_RUNTIME(13, NODE_V6_HI, "node address, IPv6, first half")                         \
 	AXO_RUNTIME(14, NODE_V6_LO, "node address, IPv6, second half")                        \
 	AXO_RUNTIME(15, EVENT_RATE, "drop and verdict events per second and CPU, 0 = 10000")  \
-	AXO_RUNTIME(16, EVENTS_OFF, "1 = nobody listens to events, none is told")
+	AXO_RUNTIME(16, EVENTS_OFF, "0 = events are told, 1 = none, 2 = refusals")
 
 enum axo_runtime_slot {
 #define AXO_RUNTIME(num, name, text) AXO_RT_##name = (num),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from axoneme.core.datapath import testrun
+from axoneme.core.datapath.compose import merge_text
 from axoneme.core.datapath.enums import find_enum
 from axoneme.core.datapath.loader import Loaded, load_text
 from axoneme.core.datapath.registry import default_include_dirs
@@ -65,3 +66,53 @@ def test_burst_arrives_whole(tmp_path: Path) -> None:
         count, texts, losses = asyncio.run(scenario(loaded))
     assert (count, texts) == (1500, {"Policy denied"})
     assert losses == {"ring-full": 0, "rate-limited": 0, "slow-reader": 0, "malformed": 0}
+
+
+ALL_KINDS = """
+#include "axo/events.h"
+int probe(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = axo_ctx_get();
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	ctx->report = 1;
+	axo_trace(skb, ctx, AXO_TRACE_TO_STACK, 0);
+	axo_verdict_event(skb, ctx, 0);
+	axo_verdict_event(skb, ctx, AXO_DROP_POLICY);
+	return axo_finish(skb, ctx, -AXO_DROP_POLICY);
+}
+"""
+
+
+def test_refusals_are_kept_while_nobody_listens(tmp_path: Path) -> None:
+    """Drops and refusing verdicts alone, the last ones; a listener gets everything."""
+
+    async def scenario(loaded: Loaded) -> None:
+        service = EventService(TableRegistry(), "node1")
+        service.recent.limit = 5
+        service.open(Datapath(loaded))
+        service.start()
+        assert service.reader is not None
+        probe = loaded.programs["probe"].fd
+        await asyncio.to_thread(testrun.run, probe, bytes(64), repeat=4)
+        async with asyncio.timeout(5):
+            while service.reader.read < 8:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        assert service.reader.read == 8
+        kept = await service.recall({})
+        assert [e["type"] for e in kept] == ["drop", *["policy-verdict", "drop"] * 2]
+        assert len({e["id"] for e in kept}) == 5
+        assert service.recent.find(kept[2]["id"]) is not None
+        assert len(await service.recall({"types": ["drop"]})) == 3
+        with service.fanout.subscribe() as listener:
+            await asyncio.to_thread(testrun.run, probe, bytes(64), repeat=1)
+            events = await asyncio.wait_for(listener.next(), 5)
+            assert [e.kind for e in events] == ["trace", "policy-verdict", "policy-verdict", "drop"]
+            assert events[-1].id in {e["id"] for e in await service.recall({})}
+        service.stop()
+
+    text = merge_text(ALL_KINDS, default_include_dirs())
+    with load_text(text, structs=(STRUCT,), cache_dir=tmp_path) as loaded:
+        asyncio.run(scenario(loaded))
