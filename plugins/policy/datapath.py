@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 from attrs import frozen
@@ -32,7 +33,11 @@ NO_PREALLOC: Final = 1
 MAX_KNOWN: Final = 1 << 18
 """Peers that may be known: more than there are cluster-wide and local identities."""
 
+PACKED: Final = 4096
+"""Values, and keys without their peer, that are kept as bytes."""
+
 _SUBJECT = struct.Struct("=I")
+_PEER = struct.Struct("=I")
 
 
 @frozen
@@ -59,20 +64,33 @@ class KernelValue:
 
 
 class Codecs:
-    """Entries to bytes and back, bound to the C layout of the tries."""
+    """Entries to bytes and back, bound to the C layout of the tries.
+
+    Peers that the same rules select have the same values and the same keys but for the peer, so
+    what is common is packed once.
+    """
 
     def __init__(self, key: Layout, value: Layout) -> None:
         self._key: Codec[KernelKey] = Codec(KernelKey, key)
         self._value: Codec[KernelValue] = Codec(KernelValue, value)
+        self._peer_at = next(f.offset for f in key.fields if f.name == "peer")
+        self._around_peer = lru_cache(PACKED)(self._pack_around_peer)
+        self.value = lru_cache(PACKED)(self._pack_value)
+        """Bytes of a value."""
         self.sizes = key.size, value.size
 
     def key(self, key: PolicyKey) -> bytes:
         """Bytes of a key."""
-        bits = STATIC_BITS + key.bits
-        return self._key.pack(KernelKey(bits, key.peer, key.direction, key.protocol, key.port))
+        head, tail = self._around_peer(*key[1:])
+        return head + _PEER.pack(key.peer) + tail
 
-    def value(self, value: PolicyValue) -> bytes:
-        """Bytes of a value."""
+    def _pack_around_peer(
+        self, direction: int, protocol: int, port: int, bits: int
+    ) -> tuple[bytes, bytes]:
+        raw = self._key.pack(KernelKey(STATIC_BITS + bits, 0, direction, protocol, port))
+        return raw[: self._peer_at], raw[self._peer_at + _PEER.size :]
+
+    def _pack_value(self, value: PolicyValue) -> bytes:
         return self._value.pack(
             KernelValue(
                 value.precedence,
