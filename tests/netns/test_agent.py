@@ -151,6 +151,8 @@ class Node:
             if process.poll() is None:
                 process.kill()
             process.wait()
+        # The DNS proxy outlives its agent on purpose.
+        subprocess.run(["pkill", "-9", "-f", f"fqdn.supervisor .*{self.folder}/"], check=False)
         for name in reversed(self.netns):
             with suppress(AxonemeError):
                 delete_netns(name)
