@@ -58,7 +58,7 @@ class PolicyEngine:
         self._users: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
         self._subjects: dict[int, Subject] = {}
         self._peer_ports: dict[int, tuple[NamedPorts, NamedPorts]] = {}
-        self._gone: set[int] = set()
+        self._gone: dict[int, Subject] = {}
         self.peers_computed = 0
         """(subject, direction, peer) decisions ever made: the measure of work done."""
 
@@ -170,13 +170,22 @@ class PolicyEngine:
         ports = named_ports(pods)
         subject = self._subjects.get(identity)
         if subject is None:
-            self._subjects[identity] = subject = Subject(ports=ports)
-            self._gone.discard(identity)
+            self._subjects[identity] = self._subject(self._gone.pop(identity, None), ports)
             self._relink(identity)
         elif subject.ports != ports:
             subject.ports = ports
             for peer in self._peers_with_names(subject, INGRESS):
                 subject.dirty[INGRESS].add(peer)
+
+    @staticmethod
+    def _subject(left: Subject | None, ports: tuple[NamedPorts, NamedPorts]) -> Subject:
+        """A subject; one that ``left`` since the last flush differs from what was told then."""
+        if left is None:
+            return Subject(ports=ports)
+        subject = Subject(ports=ports, entries=left.entries, by_peer=left.by_peer, l7=left.l7)
+        for direction in DIRECTIONS:
+            subject.touch_all(direction)
+        return subject
 
     def remove_subject(self, identity: int) -> None:
         """The last endpoint of an identity is gone."""
@@ -186,7 +195,7 @@ class PolicyEngine:
         for cookie in list(subject.rules):
             self._unlink(identity, self._rules[cookie])
         del self._subjects[identity]
-        self._gone.add(identity)
+        self._gone[identity] = subject
 
     def subjects(self) -> list[int]:
         """Identities with endpoints here."""

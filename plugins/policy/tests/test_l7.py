@@ -7,7 +7,8 @@ from axoneme.core.model.policy import FqdnPeer
 from axoneme.core.state import TableRegistry
 from axoneme.plugins.policy.entries import EGRESS, lookup
 from axoneme.plugins.policy.l7 import ProxyTables, follow_registry
-from axoneme.plugins.policy.tests.test_tiers import SUBJECT, app, dns, engine_of, rule
+from axoneme.plugins.policy.subjects import Delta
+from axoneme.plugins.policy.tests.test_tiers import DNS, SUBJECT, app, dns, engine_of, rule
 
 
 def test_rows_follow_rules() -> None:
@@ -63,3 +64,20 @@ def test_names_in_use() -> None:
     assert proxies.peers.rows() == [name]
     proxies.count(rules[1:], [])
     assert len(proxies.peers) == 0
+
+
+def test_a_subject_that_goes_and_comes_between_two_flushes() -> None:
+    """What changes is counted from what was told last: entries and rows that end meanwhile go."""
+    proxies = ProxyTables(TableRegistry())
+    one = dns(0, (app("a"),), "x.test")
+    engine = engine_of([one], DNS)
+    proxies.publish({SUBJECT: Delta(l7=dict(engine.l7(SUBJECT)))})
+    told = dict(engine.entries(SUBJECT))
+    engine.remove_subject(SUBJECT)
+    engine.set_rules(one.origin.key, [rule(0, selectors=(app("b"),))])
+    engine.set_subject(SUBJECT)
+    deltas = engine.flush()
+    proxies.publish(deltas)
+    kept = {k: v for k, v in told.items() if k not in deltas[SUBJECT].deletes}
+    assert kept | dict(deltas[SUBJECT].upserts) == engine.entries(SUBJECT)
+    assert proxies.rows.rows() == []
