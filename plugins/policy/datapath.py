@@ -150,8 +150,18 @@ class PolicyMaps:
     ) -> Mapping[int, Exception]:
         """Program changed subjects, forget the gone ones, then raise the generation.
 
-        Marks of known peers go before anything else and come after it.
+        Marks of known peers go before anything else and come after it. After an exception the
+        next full pass, which then finds nothing to do, raises the generation in any case.
         """
+        try:
+            return self._apply(upserts, deletes)
+        except BaseException:
+            self._passed = False
+            raise
+
+    def _apply(
+        self, upserts: Mapping[int, SubjectPolicy], deletes: Mapping[int, SubjectPolicy]
+    ) -> Mapping[int, Exception]:
         failed: dict[int, Exception] = {}
         known = upserts.get(KNOWN)
         changed = self._hide(known) if known is not None else False
@@ -189,7 +199,7 @@ class PolicyMaps:
             inner.close()
         self._inner.clear()
         self._held.clear()
-        swept = not self._passed
+        swept, self._passed = not self._passed, False
         for raw in list(outer.keys()):
             identity = _SUBJECT.unpack(raw)[0]
             if identity not in desired:

@@ -14,7 +14,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.sctp import SCTP
 
 from axoneme.core.datapath.maps import BpfMap
-from axoneme.core.errors import ExhaustedError
+from axoneme.core.errors import DatapathError, ExhaustedError
 from axoneme.core.testing.packets import PacketBench
 from axoneme.plugins.policy.datapath import PolicyMaps
 from axoneme.plugins.policy.entries import ALLOW, DENY, PolicyKey, PolicyValue
@@ -136,6 +136,24 @@ def test_a_first_pass_asks_live_flows_in_any_case(maps: Maps) -> None:
     for _ in range(2):
         assert fresh.target.resync({SUBJECT: row(9, allow(0))}) == {}
         assert fresh.bumps == 1
+
+
+def test_a_generation_that_could_not_be_raised_is_raised_later(maps: Maps) -> None:
+    """The full pass after a failure finds all in place and asks live flows nevertheless."""
+    maps.target.resync({SUBJECT: row(1, allow(0))})
+
+    def fail() -> None:
+        raise DatapathError("no")
+
+    maps.target._bump, works = fail, maps.target._bump
+    with pytest.raises(DatapathError):
+        maps.target.apply({SUBJECT: row(2, {})}, {})
+    maps.target._bump = works
+    bumps = maps.bumps
+    maps.target.resync({SUBJECT: row(2, {})})
+    assert maps.target.read(SUBJECT) == {} and maps.bumps == bumps + 1
+    maps.target.resync({SUBJECT: row(2, {})})
+    assert maps.bumps == bumps + 1
 
 
 def known(revision: int, *peers: int) -> SubjectPolicy:
