@@ -43,19 +43,19 @@ class Decider:
         self._direction = direction
         self._enforced = enforced
         self._terms = subject.terms[direction]
-        self._decided: dict[frozenset[int], Decision] = {}
+        self._decided: dict[tuple[frozenset[int], bool], Decision] = {}
 
     def decide(self, peer: int) -> Decision:
         """The entries of one peer, and what proxies must know of it."""
         handles = frozenset(self.handles(peer))
         special = peer == ANY_PEER or (peer == Reserved.HOST and self._direction == INGRESS)
-        if not special and handles in self._decided:
-            self._note(peer, handles)
-            return self._decided[handles]
+        alike = handles, self._note(peer, handles)
+        if not special and alike in self._decided:
+            return self._decided[alike]
         terms = self.terms(handles)
-        decision = self._decide(peer, terms, whole_answer=self._note(peer, handles))
+        decision = self._decide(peer, terms, whole_answer=alike[1])
         if not special and (self._direction == INGRESS or not any(t.names for t in terms)):
-            self._decided[handles] = decision
+            self._decided[alike] = decision
         return decision
 
     def handles(self, peer: int) -> Iterable[int]:

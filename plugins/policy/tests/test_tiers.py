@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import ip_network
 from itertools import product
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from axoneme.core.identities.reserved import cidr_label, cidr_labels
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.model.policy import (
     Action,
+    CidrPeer,
     Direction,
     FqdnPeer,
     L7Rules,
@@ -23,6 +27,7 @@ from axoneme.core.model.policy import (
     Selector,
     Tier,
 )
+from axoneme.plugins.policy.decider import Decider
 from axoneme.plugins.policy.engine import PolicyEngine
 from axoneme.plugins.policy.entries import (
     ALLOW,
@@ -30,6 +35,7 @@ from axoneme.plugins.policy.entries import (
     DENY,
     EGRESS,
     INGRESS,
+    WHOLE,
     lookup,
     precedence_of,
     rank_of,
@@ -294,3 +300,23 @@ def test_a_peer_s_whole_answer_outranks_anybody_s() -> None:
         found = lookup(engine.entries(SUBJECT), peer, EGRESS, 17, 53)
         assert found is not None
         assert found.deny is denied, peer
+
+
+@pytest.mark.parametrize("order", [(401, 402), (402, 401)])
+def test_a_pass_is_about_addresses_and_not_about_what_rules_say_of_pods(
+    order: tuple[int, int],
+) -> None:
+    """A prefix of the world and the same prefix beside pods match alike, and are decided apart."""
+    net = ip_network("10.0.0.0/8")
+    peers = (CidrPeer(net),)
+    passing = rule(0, cidrs=peers, action=Action.PASS, tier=Tier.ADMIN, default_deny=False)
+    engine = engine_of([passing, rule(1, cidrs=peers)])
+    labels = {401: cidr_labels(net, dual_stack=True), 402: LabelSet.of([cidr_label(net)])}
+    for number in order:
+        engine.upsert_identity(number, labels[number], [net])
+    engine.flush()
+    decider = Decider(
+        engine.settings, engine.selectors, {}, engine._subjects[SUBJECT], EGRESS, enforced=True
+    )
+    found = {number: decider.decide(number).entries[0][1].precedence for number in order}
+    assert found == {401: WHOLE, 402: ALLOW}
