@@ -81,11 +81,11 @@ def test_an_answer_to_a_pod_comes_in_through_the_stack(
     assert asked.verdict == OK
     answer = a.frame(version, a, source=WORLD[version])
     fine = closed.run(
-        "to_container", answer / UDP(sport=53, dport=1000), ifindex=a.ifindex, ingress_ifindex=99
+        "to_container", answer / UDP(sport=53, dport=1000), ifindex=a.ifindex, ingress_ifindex=1
     )
     assert (fine.verdict, fine.drop) == (OK, "")
     other = closed.run(
-        "to_container", answer / UDP(sport=54, dport=1000), ifindex=a.ifindex, ingress_ifindex=99
+        "to_container", answer / UDP(sport=54, dport=1000), ifindex=a.ifindex, ingress_ifindex=1
     )
     assert (other.verdict, other.drop) == (SHOT, "POLICY")
 
@@ -329,7 +329,7 @@ BITS = {4: 32, 6: 128}
 def from_outside(bench: PacketBench, pod: Any, version: int, source: str, sport: int = 5) -> Any:
     """What becomes of a datagram that the stack hands on, from a device of no pod."""
     packet = pod.frame(version, pod, source=source) / UDP(sport=sport, dport=53)
-    return bench.run("to_container", packet, ifindex=pod.ifindex, ingress_ifindex=99)
+    return bench.run("to_container", packet, ifindex=pod.ifindex, ingress_ifindex=1)
 
 
 @FAMILIES

@@ -141,7 +141,7 @@ def test_an_endpoint_without_policy_is_not_ready(
 def test_neighbour_discovery_does_not_come_from_afar(bench: PacketBench, a: Any) -> None:
     """FORBIDDEN_ICMP6: what another device brought in cannot speak for a pod's link."""
     sent = Ether(dst=a.mac) / IPv6(src="fe80::1", dst=a.ip6, hlim=255) / ICMPv6ND_NA()
-    done = bench.run("to_container", sent, ifindex=a.ifindex, ingress_ifindex=77)
+    done = bench.run("to_container", sent, ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (SHOT, "FORBIDDEN_ICMP6")
 
 

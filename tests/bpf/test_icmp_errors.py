@@ -47,7 +47,7 @@ def test_an_error_about_an_own_packet_comes_back(closed: PacketBench, a: Any, ve
     error = a.frame(version, a).copy()
     error.remove_payload()
     error = error / unreachable(version, HOP[version], a.ip(version), quote(sent, version))
-    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=99)
+    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (OK, "")
 
 
@@ -58,7 +58,7 @@ def test_an_error_about_nothing_is_refused(closed: PacketBench, a: Any, version:
     error = a.frame(version, a).copy()
     error.remove_payload()
     error = error / unreachable(version, HOP[version], a.ip(version), quote(sent, version))
-    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=99)
+    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (SHOT, "POLICY")
 
 
@@ -108,7 +108,7 @@ def test_an_error_about_an_echo_comes_back(closed: PacketBench, a: Any, version:
         error = error / IP(src=HOP[4], dst=a.ip4) / ICMP(type=11) / Raw(quote(sent, 4))
     else:
         error = error / IPv6(src=HOP[6], dst=a.ip6) / ICMPv6TimeExceeded() / Raw(quote(sent, 6))
-    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=99)
+    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (OK, "")
 
 
@@ -122,7 +122,7 @@ def test_path_mtu_discovery_always_works(closed: PacketBench, a: Any, version: i
         error = error / IP(src=HOP[4], dst=a.ip4) / ICMP(type=3, code=4, nexthopmtu=1400)
     else:
         error = error / IPv6(src=HOP[6], dst=a.ip6) / ICMPv6PacketTooBig(mtu=1400)
-    done = closed.run("to_container", error / Raw(quoted), ifindex=a.ifindex, ingress_ifindex=99)
+    done = closed.run("to_container", error / Raw(quoted), ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (OK, "")
 
 
@@ -165,7 +165,7 @@ def test_a_quote_of_a_neighbours_flow_opens_nothing(
     sent = a.udp(version, WORLD[version])
     assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
     error = error_from(b, version, WORLD[version], b.ip(version), quote(sent, version))
-    done = closed.run("to_container", error, ifindex=b.ifindex, ingress_ifindex=99)
+    done = closed.run("to_container", error, ifindex=b.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (SHOT, "POLICY")
 
 
@@ -191,7 +191,7 @@ def test_a_redirect_is_never_related(closed: PacketBench, a: Any) -> None:
     assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
     head = Ether(src=a.mac, dst=a.host_mac) / IP(src=HOP[4], dst=a.ip4)
     error = head / ICMP(type=5, code=1, gw="192.0.2.9") / Raw(quote(sent, 4))
-    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=99)
+    done = closed.run("to_container", error, ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (SHOT, "POLICY")
 
 
@@ -217,10 +217,10 @@ def test_later_fragments_of_an_error_follow_its_first(
     sent = a.udp(version, WORLD[version])
     pieces = error_fragments(version, a.ip(version), quote(sent, version))
     for piece in pieces:
-        done = closed.run("to_container", piece, ifindex=a.ifindex, ingress_ifindex=99)
+        done = closed.run("to_container", piece, ifindex=a.ifindex, ingress_ifindex=1)
         assert (done.verdict, done.drop) == (SHOT, "POLICY")
     assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == OK
     for piece in pieces:
-        done = closed.run("to_container", piece, ifindex=a.ifindex, ingress_ifindex=99)
+        done = closed.run("to_container", piece, ifindex=a.ifindex, ingress_ifindex=1)
         assert (done.verdict, done.drop) == (OK, "")
     assert len(list(closed.flows())) == 1
