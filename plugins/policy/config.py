@@ -22,6 +22,9 @@ HELM: Final = {
     "ClusterNetworkPolicy": "k8sClusterNetworkPolicy.enabled",
 }
 
+AUDIT: Final = "policy-audit-mode"
+FRAG_NEEDED: Final = "allow-icmp-frag-needed"
+
 MATCH_MODES: Final = {"nodes": 1, "pods": 2}
 """Who CIDR rules may mean as well: ``AXO_POLICY_CIDR_*`` in ``cidr_match.h``."""
 
@@ -76,6 +79,21 @@ def register(options: OptionRegistry) -> None:
         component="policy",
         helm="enableNonDefaultDenyPolicies",
     )
+    options.add(
+        AUDIT,
+        "bool",
+        False,
+        "Tell what policy refuses, with verdict AUDIT, and let it through.",
+        component="policy",
+        helm="policyAuditMode",
+    )
+    options.add(
+        FRAG_NEEDED,
+        "bool",
+        True,
+        "Whether ICMP's fragmentation needed and packet too big pass whatever rules say.",
+        component="policy",
+    )
 
 
 def _check_match_mode(words: tuple[str, ...]) -> str | None:
@@ -86,6 +104,17 @@ def _check_match_mode(words: tuple[str, ...]) -> str | None:
 def match_mode(config: Config) -> int:
     """``AXO_POLICY_CIDR_*`` of ``policy-cidr-match-mode``; 0 for the default."""
     return sum(MATCH_MODES[word] for word in set(config.words("policy-cidr-match-mode")))
+
+
+def constants(config: Config) -> dict[str, int]:
+    """What the configuration says to the program: constants of ``policy.bpf.c``."""
+    found = {
+        "AXO_POLICY_AUDIT": int(config.flag(AUDIT)),
+        "AXO_POLICY_ALLOW_FRAG_NEEDED": int(config.flag(FRAG_NEEDED)),
+    }
+    if mode := match_mode(config):
+        found["AXO_POLICY_CIDR_MATCH"] = mode
+    return found
 
 
 def settings(config: Config) -> Settings:

@@ -46,8 +46,8 @@ def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> Non
     source = Path(__file__).with_name("policy.bpf.c")
     datapath.stage("egress_policy", "policy_egress", source)
     datapath.stage("ingress_policy", "policy_ingress", source)
-    if mode := options_of.match_mode(config):
-        datapath.define("AXO_POLICY_CIDR_MATCH", mode)
+    for name, value in options_of.constants(config).items():
+        datapath.define(name, value)
 
 
 @hookimpl

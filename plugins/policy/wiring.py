@@ -109,6 +109,7 @@ def setup_agent(agent: Agent) -> None:
         agent.tasks.spawn(f"policy {kind}", partial(manager.objects.follow, agent.store, kind))
     agent.tasks.spawn("policy", partial(_run, agent, manager))
     agent.tasks.spawn("policy prefixes", manager.objects.cidrs.run)
+    agent.tasks.spawn("policy of new programs", partial(_ask_again, agent))
 
 
 def _follow_referents(agent: Agent, manager: PolicyManager) -> None:
@@ -181,6 +182,16 @@ async def _run(agent: Agent, manager: PolicyManager) -> None:
     await agent.maps_ready.wait()
     await manager.go_live()
     await manager.reconciler.run()
+
+
+async def _ask_again(agent: Agent) -> None:
+    """Have live flows judged by this agent's programs.
+
+    Its predecessor's may have let through what is refused now (``policy-audit-mode``), and noted it
+    for the generation of the maps until the last of them was replaced.
+    """
+    await agent.ready.wait()
+    agent.policy_generation.bump()
 
 
 def setup_operator(operator: Operator) -> None:

@@ -244,6 +244,20 @@ def test_audit_mode_tells_and_lets_through(
     assert audited.run("from_container", forged, ifindex=a.ifindex).drop == "INVALID_SIP"
 
 
+@FAMILIES
+def test_an_audited_flow_is_asked_about_again(
+    audited: PacketBench, populate: Callable[..., PacketBench], a: Any, b: Any, version: int
+) -> None:
+    """Each new generation asks about it, so a program without audit mode can end it."""
+    populate(audited, a, b)
+    for generation, told in ((1, 2), (1, 0), (2, 2)):
+        audited.runtime("POLICY_GEN", generation)
+        flags = "S" if generation == 1 and told else "A"
+        done = audited.run("from_container", a.tcp(version, b, flags), ifindex=a.ifindex)
+        assert (done.verdict, done.drop) == (REDIRECT, "")
+        assert [e.verdict for e in audited.events(5)] == [2] * told
+
+
 def test_a_denial_without_a_rule_has_its_own_reason(side: Side) -> None:
     """An entry that answers for all rules, of which none allows, is no deny rule."""
     side.rule()

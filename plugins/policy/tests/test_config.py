@@ -1,0 +1,31 @@
+"""What the keys of the policy plugin say to its program."""
+
+from __future__ import annotations
+
+import pytest
+
+from axoneme.core import options as core_options
+from axoneme.core.config import Config, OptionRegistry
+from axoneme.core.datapath.registry import DatapathRegistry
+from axoneme.plugins.policy import plugin
+
+DEFAULTS = {"AXO_POLICY_AUDIT": "0", "AXO_POLICY_ALLOW_FRAG_NEEDED": "1"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({}, {}),
+        ({"policy-audit-mode": "true"}, {"AXO_POLICY_AUDIT": "1"}),
+        ({"allow-icmp-frag-needed": "false"}, {"AXO_POLICY_ALLOW_FRAG_NEEDED": "0"}),
+        ({"policy-cidr-match-mode": "nodes,pods"}, {"AXO_POLICY_CIDR_MATCH": "3"}),
+    ],
+)
+def test_keys_become_constants(settings: dict[str, str], changed: dict[str, str]) -> None:
+    """Nothing but what the key is about differs from the defaults."""
+    options = OptionRegistry()
+    core_options.register(options)
+    plugin.axoneme_register_options(options)
+    registry = DatapathRegistry()
+    plugin.axoneme_register_datapath(registry, Config.load(options, settings))
+    assert registry.defines == DEFAULTS | changed
