@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
 
+from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.testing.packets import EGRESS, INGRESS, OK, REDIRECT, SHOT, PacketBench
 
 pytestmark = pytest.mark.root
@@ -112,9 +115,8 @@ def test_an_error_about_an_echo_comes_back(closed: PacketBench, a: Any, version:
     assert (done.verdict, done.drop) == (OK, "")
 
 
-@FAMILIES
-def test_path_mtu_discovery_always_works(closed: PacketBench, a: Any, version: int) -> None:
-    """Packet too big passes whatever the rules say (allow-icmp-frag-needed)."""
+def too_big(a: Any, version: int) -> Any:
+    """Fragmentation needed, or packet too big, about a packet of no known flow of ``a``."""
     quoted = quote(a.frame(version, WORLD[version]) / UDP() / Raw(b"x" * 60), version)
     error = a.frame(version, a).copy()
     error.remove_payload()
@@ -122,8 +124,37 @@ def test_path_mtu_discovery_always_works(closed: PacketBench, a: Any, version: i
         error = error / IP(src=HOP[4], dst=a.ip4) / ICMP(type=3, code=4, nexthopmtu=1400)
     else:
         error = error / IPv6(src=HOP[6], dst=a.ip6) / ICMPv6PacketTooBig(mtu=1400)
-    done = closed.run("to_container", error / Raw(quoted), ifindex=a.ifindex, ingress_ifindex=1)
+    return error / Raw(quoted)
+
+
+@FAMILIES
+def test_path_mtu_discovery_works_whatever_rules_say(
+    closed: PacketBench, a: Any, version: int
+) -> None:
+    """Packet too big passes (allow-icmp-frag-needed)."""
+    sent = too_big(a, version)
+    done = closed.run("to_container", sent, ifindex=a.ifindex, ingress_ifindex=1)
     assert (done.verdict, done.drop) == (OK, "")
+
+
+@FAMILIES
+def test_path_mtu_discovery_is_left_to_rules_where_asked(
+    compile_cache: Path,
+    packet_registry: DatapathRegistry,
+    populate: Callable[..., PacketBench],
+    a: Any,
+    b: Any,
+    version: int,
+) -> None:
+    """Without allow-icmp-frag-needed it passes by a rule alone."""
+    registry = packet_registry.copy()
+    registry.define("AXO_POLICY_ALLOW_FRAG_NEEDED", 0)
+    with PacketBench(registry, cache_dir=compile_cache) as strict:
+        populate(strict, a, b)
+        run = {"ifindex": a.ifindex, "ingress_ifindex": 1}
+        assert strict.run("to_container", too_big(a, version), **run).drop == "POLICY"
+        strict.rule(a.identity, INGRESS, proto=1 if version == 4 else 58)
+        assert strict.run("to_container", too_big(a, version), **run).verdict == OK
 
 
 @FAMILIES
