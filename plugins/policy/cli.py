@@ -23,6 +23,8 @@ def register(root: click.Group) -> None:
     policy.add_command(get_policy)
     policy.add_command(get_rule)
     policy.add_command(list_selectors)
+    policy.add_command(list_subject_selectors)
+    policy.add_command(wait)
     policy.add_command(validate)
     policy.add_command(trace)
     policy.add_command(diff)
@@ -68,12 +70,51 @@ def list_selectors(*, agent: AgentHandle, output: Output) -> None:
     \b
     axoneme policy selectors
     """
-    rows = agent.call("policy.selectors")
+    _show_selectors(agent.call("policy.selectors"), output)
+
+
+@click.command("subject-selectors")
+@output_option
+@agent_options
+def list_subject_selectors(*, agent: AgentHandle, output: Output) -> None:
+    """Selectors of whom rules are about, and the identities that they match.
+
+    \b
+    axoneme policy subject-selectors
+    """
+    _show_selectors(agent.call("policy.selectors", {"subjects": True}), output)
+
+
+@click.command("wait")
+@click.argument("revision", type=click.IntRange(min=1))
+@click.option(
+    "--max-wait-time", "seconds", type=click.FloatRange(0.1, 600), default=60.0, metavar="SECONDS",
+    show_default=True, help="Fail when it takes longer.",
+)  # fmt: skip
+@output_option
+@agent_options
+def wait(revision: int, seconds: float, *, agent: AgentHandle, output: Output) -> None:
+    """Wait until a revision of the policy is in the kernel.
+
+    axoneme policy get shows the revision.
+
+    \b
+    axoneme policy wait 12
+    """
+    params = {"revision": revision, "seconds": seconds}
+    answer = agent.call("policy.wait", params, timeout=seconds + 10.0)
+    output.emit(answer, lambda: output.line(f"Revision: {answer['revision']}"))
+
+
+def _show_selectors(rows: list[dict[str, Any]], output: Output) -> None:
     output.emit(
         rows,
         lambda: output.table(
-            ["SELECTOR", "USERS", "IDENTITIES"],
-            [[r["selector"], r["users"], [str(i) for i in r["identities"]]] for r in rows],
+            ["SELECTOR", "LABELS", "USERS", "IDENTITIES"],
+            [
+                [r["selector"], r["labels"], r["users"], [str(i) for i in r["identities"]]]
+                for r in rows
+            ],
             empty="no rule is in force",
         ),
     )

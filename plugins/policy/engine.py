@@ -110,6 +110,15 @@ class PolicyEngine:
         found = self._rules.get(cookie)
         return found.rule if found else None
 
+    def selector_users(self, *, subjects: bool = False) -> dict[int, set[ObjectKey]]:
+        """Objects that use each selector, by its handle; with ``subjects`` as a subject alone."""
+        found: dict[int, set[ObjectKey]] = {}
+        for compiled in self._rules.values():
+            peers = [] if subjects else [h for _, handles in compiled.terms for h in handles or ()]
+            for handle in (compiled.subject, *peers):
+                found.setdefault(handle, set()).add(compiled.key)
+        return found
+
     def _add_rule(self, key: ObjectKey, rule: Rule) -> int:
         cookie = self._cookies.take(f"{rule.origin} {rule.direction}")
         terms: list[tuple[Term, tuple[int, ...] | None]] = []

@@ -96,6 +96,7 @@ def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     api.add("policy.get", views.get)
     api.add("policy.rule", views.rule)
     api.add("policy.selectors", views.selectors)
+    api.add("policy.wait", views.wait)
     api.add("bpf.policy", views.entries)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from axoneme.core.errors import ApiError
 from axoneme.core.model.endpoint import Endpoint
@@ -13,6 +13,10 @@ from axoneme.core.state.registry import plain
 from axoneme.plugins.policy.entries import ANY_PEER, INGRESS, PolicyKey, PolicyValue
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.texts import peer_text, rule_row
+
+WAIT_SECONDS: Final = 60.0
+MAX_WAIT: Final = 600.0
+WAIT_STEP: Final = 0.05
 
 
 class PolicyViews:
@@ -65,17 +69,46 @@ class PolicyViews:
         return plain(rule_row(cookie, rule))
 
     async def selectors(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        """``policy.selectors``: every selector with its users and the identities it matches."""
+        """``policy.selectors``: every selector with its users and the identities it matches.
+
+        ``labels`` are those of the policies that use it: ``Kind namespace/name``. With ``subjects``
+        only selectors of subjects.
+        """
         cache = self._manager.engine.selectors
+        users_of = self._manager.engine.selector_users(subjects=bool(params.get("subjects")))
         found = []
         for handle in cache.handles():
             peer, users, _ = cache.describe(handle) or (None, 0, 0)
-            if peer is not None:
+            if peer is not None and (handle in users_of or not params.get("subjects")):
                 identities = sorted(cache.matched(handle))
+                objects = sorted({str(key) for key in users_of.get(handle, ())})
                 found.append(
-                    {"selector": peer_text(peer), "users": users, "identities": identities}
+                    {
+                        "selector": peer_text(peer),
+                        "labels": objects,
+                        "users": users,
+                        "identities": identities,
+                    }
                 )
         return found
+
+    async def wait(self, params: dict[str, Any]) -> dict[str, Any]:
+        """``policy.wait``: return once ``revision`` is in the kernel, or ``seconds`` are over."""
+        wanted, seconds = _number(params, "revision"), params.get("seconds", WAIT_SECONDS)
+        if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_WAIT:
+            raise ApiError(f"seconds must be from 0 to {MAX_WAIT:.0f}", code="bad-request")
+        try:
+            async with asyncio.timeout(seconds):
+                while self._manager.revision < wanted:  # noqa: ASYNC110  # seldom asked
+                    await asyncio.sleep(WAIT_STEP)
+                await self._manager.realised()
+        except TimeoutError:
+            raise ApiError(
+                f"revision {wanted} is not in force after {seconds:g} s",
+                code="timeout",
+                hint=f"the policy is at revision {self._manager.revision}",
+            ) from None
+        return {"revision": self._manager.revision}
 
     async def entries(self, params: dict[str, Any]) -> list[dict[str, Any]]:
         """``bpf.policy``: entries as the kernel holds them, for one ``endpoint`` or for all."""

@@ -203,3 +203,21 @@ spec:
     assert found["then"]["rule"]["origin"].endswith("shop/other spec.ingressDeny[0]")
     assert (found["then"]["verdict"], found["now"]["verdict"]) == ("denied", "allowed")
     assert found["then"]["rule"]["until"] > 0
+
+
+def test_selectors_name_their_policies_and_revisions_are_waited_for(lab: Any) -> None:
+    """In the reference's columns; a revision that never comes is an error in time."""
+    rows = lab.call("node1", "policy", "selectors")
+    by_text = {row["selector"]: row for row in rows}
+    web = next(row for text, row in by_text.items() if "app=web" in text)
+    assert "CiliumNetworkPolicy shop/web" in web["labels"]
+    subjects = lab.call("node1", "policy", "subject-selectors")
+    assert {r["selector"] for r in subjects} < set(by_text)
+    heading = lab.run("policy", "selectors", "--node", "node1").stdout.split("\n")[0].split()
+    assert heading == ["SELECTOR", "LABELS", "USERS", "IDENTITIES"]
+    revision = lab.call("node1", "policy", "get")["revision"]
+    assert lab.call("node1", "policy", "wait", str(revision))["revision"] >= revision
+    late = ("policy", "wait", str(revision + 99), "--max-wait-time", "0.3", "--node", "node1")
+    done = lab.run(*late, check=False)
+    assert done.returncode == 1
+    assert "is not in force" in done.stderr
