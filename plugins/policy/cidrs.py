@@ -24,6 +24,8 @@ from axoneme.plugins.policy.selectors import Prefix
 log = logging.getLogger(__name__)
 
 SOURCE: Final = "cidr"
+RETRY: Final = 1.0
+"""Seconds until the kernel is tried again for prefixes whose policy it would not take."""
 LINGER: Final = 2.0
 """Seconds between a prefix's leaving the ipcache table and the end of its identity."""
 
@@ -181,7 +183,15 @@ class PrefixIdentities:
             await self._wake.wait()
             self._wake.clear()
             waiting, self._waiting = self._waiting, {}
-            await self._realised()
+            try:
+                await self._realised()
+            except Exception as error:
+                log.warning("prefixes wait for their policy: %s", error)
+                for prefix, old in waiting.items():
+                    self._wait_on(prefix, old)
+                self._wake.set()
+                await asyncio.sleep(RETRY)
+                continue
             self._programmed.update(self._numbers[p] for p in waiting if p in self._numbers)
             for prefix, old in waiting.items():
                 self._realise(prefix, old)
@@ -191,15 +201,19 @@ class PrefixIdentities:
     def _realise(self, prefix: Prefix, old: int | None) -> None:
         """The policy of what a prefix was to be is in the kernel; ``old`` is what it still is."""
         if prefix in self._waiting:  # and now it is to be something else again
-            never_told = self._waiting[prefix]
-            self._waiting[prefix] = old
-            if never_told is not None:
-                self._give_back(never_told)
+            self._wait_on(prefix, old)
             return
         if prefix in self._numbers:
             self._tell(prefix)
         if old is not None:
             self._linger(prefix, old)
+
+    def _wait_on(self, prefix: Prefix, old: int | None) -> None:
+        """A prefix waits still, or for something else now; the ipcache has ``old`` until then."""
+        never_told = self._waiting.get(prefix)
+        self._waiting[prefix] = old
+        if never_told is not None:
+            self._give_back(never_told)
 
     def _named_or_not(self, prefixes: Collection[Prefix]) -> None:
         """Rules name the prefixes now, or none does any more: they and those inside are meant."""

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from axoneme.core.errors import ExhaustedError
+from axoneme.core.errors import DatapathError, ExhaustedError
 from axoneme.core.identities.allocator import identity_table
 from axoneme.core.identities.local import LocalIdentities
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
@@ -36,6 +36,7 @@ class World:
         self.gate = asyncio.Event()
         self.gate.set()
         self.realised = 0
+        self.broken = False
         self.prefixes = PrefixIdentities(self, self.ipcache, self._realised, told=self._told)
         self.prefixes.live = True
 
@@ -47,6 +48,8 @@ class World:
 
     async def _realised(self) -> None:
         await self.gate.wait()
+        if self.broken:
+            raise DatapathError("the kernel is full")
         self.realised += 1
 
     async def _told(self) -> None:
@@ -185,6 +188,32 @@ def test_nothing_is_left(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             world.prefixes.drop(source, [ONE, TWO, SIX])
         await asyncio.sleep(0.05)
         assert len(world.ipcache.table) == 0 and len(world.prefixes) == 0
+        assert [r.id for r in world.identities if r.source == "cidr"] == []
+
+    play(work)
+
+
+def test_a_kernel_that_will_not_take_policy_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Prefixes wait on, also those that have changed meanwhile, and nothing is lost."""
+    monkeypatch.setattr(cidrs, "RETRY", 0.001)
+    monkeypatch.setattr(cidrs, "LINGER", 0.01)
+
+    async def work(world: World) -> None:
+        world.broken = True
+        world.prefixes.acquire([ONE])
+        await asyncio.sleep(0.005)
+        world.prefixes.put("a", {ONE: NAME})
+        await asyncio.sleep(0.005)
+        assert world.labels(ONE) is None
+        world.broken = False
+        await world.prefixes.programmed()
+        labels = world.labels(ONE)
+        assert labels is not None and "fqdn:a.test" in labels
+        world.prefixes.drop("a", [ONE])
+        world.prefixes.release([ONE])
+        await asyncio.sleep(0.05)
         assert [r.id for r in world.identities if r.source == "cidr"] == []
 
     play(work)
