@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from attrs import frozen
@@ -68,10 +68,10 @@ class L7Registry:
 class L7Row:
     """Row of table ``l7_policy``: what holds for one L4 prefix of one peer of one subject.
 
-    Key: all but ``protocol`` and ``rules``. There is a row for each policy entry that redirects,
-    and for each plain allow whose traffic such an entry may catch. A proxy looks up all rows that
-    cover a packet, of the peer and of peer 0 (anybody), and allows what any of them allows:
-    ``rules`` of ``None`` is everything.
+    Key: all but ``protocol``, ``rules`` and ``whole``. There is a row for each policy entry that
+    redirects, and for each plain allow whose traffic such an entry may catch. ``rules`` of ``None``
+    is everything. A proxy looks up the rows that cover a packet with :func:`rows_for`, and allows
+    what any of them allows.
 
     ``port`` is host order, ``bits`` counts protocol and port: 0 anything, 8 any port, 24 one port.
     """
@@ -85,6 +85,8 @@ class L7Row:
     protocol: str
     """Of the proxy; empty in a plain allow."""
     rules: tuple[str, ...] | None
+    whole: bool = False
+    """It has weighed all that is said of the peer, of anybody too: no other row counts."""
 
     @property
     def key(self) -> tuple[int, bool, int, int, int, int]:
@@ -97,3 +99,16 @@ class L7Row:
             return True
         drop = 24 - self.bits
         return ip_protocol == self.ip_protocol and port >> drop == self.port >> drop
+
+
+def rows_for(rows: Iterable[L7Row], peer: int, ip_protocol: int, port: int) -> list[L7Row]:
+    """The rows of one subject and direction that say what a packet to ``peer`` may carry.
+
+    These are all that cover it, the peer's own and those of peer 0. Where one of the peer's own is
+    ``whole``, it is the longest of these alone; else where one of peer 0 is, that one.
+    """
+    covering = [r for r in rows if r.peer in (peer, 0) and r.covers(ip_protocol, port)]
+    whole = [r for r in covering if r.whole]
+    if not whole:
+        return covering
+    return [max(whole, key=lambda r: (r.peer == peer, r.bits))]

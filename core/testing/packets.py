@@ -188,15 +188,16 @@ class PacketBench:
         proto: int = 0,
         port: int = 0,
         bits: int | None = None,
-        deny: bool = False,
+        deny: int = 0,
         precedence: int | None = None,
         cookie: int = 0,
     ) -> None:
-        """One policy entry. ``bits`` of the L4 part: by default as many as are given."""
+        """One policy entry. ``bits`` of the L4 part: by default as many as are given; ``deny``:
+        ``AXO_POLICY_DENY_*``."""
         if bits is None:
             bits = 24 if port else 8 if proto else 0
         if precedence is None:
-            precedence = 255 if deny else 1
+            precedence = 255 if deny == 1 else 1
         key = models.PolicyKey(40 + bits, peer, direction, proto, port)
         value = models.PolicyValue(
             precedence=precedence, cookie=cookie, proxy_port=0, deny=int(deny), prefix_len=bits

@@ -7,27 +7,27 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from axoneme.core.dns_names import allows
-from axoneme.core.model.l7 import L7Row
+from axoneme.core.model.l7 import L7Row, rows_for
 
 PROTOCOL: Final = "dns"
 MAX_ROWS: Final = 1_000_000
 
 Plain = list[Any]
-"""A row as JSON: subject, peer, protocol number, port, bits, rules or null."""
+"""A row as JSON: subject, peer, protocol number, port, bits, rules or null, whether whole."""
 
 
 def to_plain(row: L7Row) -> Plain:
     """A row for the wire."""
     rules = None if row.rules is None else list(row.rules)
-    return [row.subject, row.peer, row.ip_protocol, row.port, row.bits, rules]
+    return [row.subject, row.peer, row.ip_protocol, row.port, row.bits, rules, row.whole]
 
 
 def from_plain(plain: Sequence[Any]) -> L7Row:
     """A row from the wire. Raises ``ValueError`` or ``TypeError`` for what is none."""
-    subject, peer, protocol, port, bits, rules = plain
+    subject, peer, protocol, port, bits, rules, whole = plain
     texts = None if rules is None else tuple(str(r) for r in rules)
     numbers = (int(peer), int(protocol), int(port), int(bits))
-    return L7Row(int(subject), True, *numbers, PROTOCOL, texts)
+    return L7Row(int(subject), True, *numbers, PROTOCOL, texts, bool(whole))
 
 
 class RuleBook:
@@ -40,12 +40,8 @@ class RuleBook:
 
     def allows(self, subject: int, peer: int, ip_protocol: int, port: int, name: str) -> bool:
         """Whether ``subject`` may ask the server ``peer`` for a canonical name."""
-        for row in self._rows.get(subject, ()):
-            if row.peer not in (peer, 0) or not row.covers(ip_protocol, port):
-                continue
-            if not row.rules or allows(row.rules, name):
-                return True
-        return False
+        rows = rows_for(self._rows.get(subject, ()), peer, ip_protocol, port)
+        return any(not row.rules or allows(row.rules, name) for row in rows)
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

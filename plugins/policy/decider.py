@@ -13,7 +13,14 @@ from axoneme.core.model.labels import CIDR
 from axoneme.core.model.policy import Action
 from axoneme.plugins.policy.entries import ANY_PEER, COMMON, INGRESS, PolicyValue
 from axoneme.plugins.policy.l4 import L4
-from axoneme.plugins.policy.resolve import Claim, Decision, decide, seen_by_proxies, whole
+from axoneme.plugins.policy.resolve import (
+    Claim,
+    Decision,
+    decide,
+    seen_by_proxies,
+    seen_whole,
+    whole,
+)
 from axoneme.plugins.policy.selectors import SelectorCache
 from axoneme.plugins.policy.subjects import Settings, Subject
 from axoneme.plugins.policy.terms import DEFAULTS, LOCALHOST, NamedPorts, Term
@@ -43,13 +50,13 @@ class Decider:
         self._direction = direction
         self._enforced = enforced
         self._terms = subject.terms[direction]
-        self._decided: dict[tuple[frozenset[int], bool], Decision] = {}
+        self._decided: dict[tuple[frozenset[int], bool, bool], Decision] = {}
 
     def decide(self, peer: int) -> Decision:
         """The entries of one peer, and what proxies must know of it."""
         handles = frozenset(self.handles(peer))
         special = peer == ANY_PEER or (peer == Reserved.HOST and self._direction == INGRESS)
-        alike = handles, self._note(peer, handles)
+        alike = handles, self._note(peer, handles), self._stands_for_addresses(peer)
         if not special and alike in self._decided:
             return self._decided[alike]
         terms = self.terms(handles)
@@ -104,7 +111,6 @@ class Decider:
     def _note(self, peer: int, handles: Iterable[int]) -> bool:
         """Whether the peer needs whole answers; remembers who does."""
         found = any(t.action == Action.PASS for h in handles for t in self._terms[h])
-        found = found and not self._stands_for_addresses(peer)
         known = self._subject.whole[self._direction]
         (known.add if found else known.discard)(peer)
         return found
@@ -116,20 +122,19 @@ class Decider:
             entries = whole(claims, proxies)
             if peer == ANY_PEER:
                 entries = [(l4, v._replace(precedence=v.precedence - COMMON)) for l4, v in entries]
+            seen = seen_whole(claims)
         else:
             claims = self.claims(peer, [*terms, *self.defaults(peer)])
             claims = [claim for claim in claims if not claim.passes]
             entries = decide(claims, proxies)
-        if peer == ANY_PEER and self._may_be_denied():
+            ways = self._subject.ways if peer == ANY_PEER else self._subject.common_ways
+            seen = seen_by_proxies(claims, ways[self._direction])
+        if self._may_be_denied() and (peer == ANY_PEER or self._stands_for_addresses(peer)):
             entries = [_known_only(entry) for entry in entries]
-        ways = (self._subject.ways if peer == ANY_PEER else self._subject.common_ways)[
-            self._direction
-        ]
-        return Decision(entries, seen_by_proxies(claims, ways))
+        return Decision(entries, seen)
 
     def _stands_for_addresses(self, peer: int) -> bool:
-        """Whether a peer is what CIDR rules say of nodes and pods, which is all that it is asked
-        for: nothing is passed there (``policy-cidr-match-mode``)."""
+        """Whether a peer is what CIDR rules say of nodes and pods (``policy-cidr-match-mode``)."""
         labels = self._selectors.labels(peer)
         return labels is not None and all(label.source == CIDR for label in labels)
 

@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.labels import NODE, RESERVED
-from axoneme.core.model.policy import Direction, Operator, Origin, Rule, Selector, Tier
+from axoneme.core.model.policy import Action, Direction, Operator, Origin, Rule, Selector, Tier
 from axoneme.plugins.policy.decode.cluster import KIND as CLUSTER
 from axoneme.plugins.policy.decode.entities import entity
 from axoneme.plugins.policy.decode.fields import UnenforceableError
@@ -33,6 +33,9 @@ class Abilities:
     """Nodes have identities with their labels: ``enable-node-selector-labels``."""
     host: bool = False
     """The node's own traffic meets policy: ``enable-host-firewall``."""
+    passes: bool = True
+    """A pass can be weighed with all else that is said of a peer: without
+    ``policy-cidr-match-mode``, whose second answer it could not reach."""
     non_default_deny: bool = True
     """``enableDefaultDeny: false`` counts: ``enable-non-default-deny-policies``."""
 
@@ -59,6 +62,9 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
     if HOST in rule.subject.requirements and not able.host:
         spec = path.partition(".ingress")[0].partition(".egress")[0].partition(".enableDefault")[0]
         return f"{spec}.nodeSelector", "needs the host firewall, which is not there", ""
+    if rule.action == Action.PASS and not able.passes:
+        what = "Pass does not go with policy-cidr-match-mode"
+        return f"{_item(rule)}.action", what, "unset policy-cidr-match-mode"
     if rule.l7 is not None and able.protocols.get(rule.l7.protocol) is None:
         what = f"no enabled plugin has a proxy for {rule.l7.protocol}"
         return f"{path}.rules.{rule.l7.protocol}", what, "set enable-l7-proxy=true"

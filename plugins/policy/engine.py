@@ -65,6 +65,8 @@ class PolicyEngine:
     def set_settings(self, settings: Settings) -> None:
         """Have everything that the settings say differently decided again."""
         old, self.settings = self.settings, settings
+        if old.redirects != settings.redirects:
+            self._compile_redirects()
         if (old.mode, old.allow_localhost) == (settings.mode, settings.allow_localhost):
             if old.proxies != settings.proxies:
                 self._touch_redirects()
@@ -74,6 +76,13 @@ class PolicyEngine:
                 handles = subject.terms[direction].keys() - {ANY_PEER}
                 subject.touch_all(direction, chain(*map(self.selectors.matched, handles)))
             self._dirty_defaults(subject)
+
+    def _compile_redirects(self) -> None:
+        """What a rule that redirects says depends on which protocols there are."""
+        for compiled in [c for c in self._rules.values() if c.rule.l7 is not None]:
+            self._remove_rule(compiled.cookie)
+            cookie = self._add_rule(compiled.key, compiled.rule)
+            self._of_object[compiled.key][compiled.rule] = cookie
 
     def _touch_redirects(self) -> None:
         for subject in self._subjects.values():
@@ -179,22 +188,12 @@ class PolicyEngine:
         ports = named_ports(pods)
         subject = self._subjects.get(identity)
         if subject is None:
-            self._subjects[identity] = self._subject(self._gone.pop(identity, None), ports)
+            self._subjects[identity] = Subject.succeeding(self._gone.pop(identity, None), ports)
             self._relink(identity)
         elif subject.ports != ports:
             subject.ports = ports
             for peer in self._peers_with_names(subject, INGRESS):
                 subject.dirty[INGRESS].add(peer)
-
-    @staticmethod
-    def _subject(left: Subject | None, ports: tuple[NamedPorts, NamedPorts]) -> Subject:
-        """A subject; one that ``left`` since the last flush differs from what was told then."""
-        if left is None:
-            return Subject(ports=ports)
-        subject = Subject(ports=ports, entries=left.entries, by_peer=left.by_peer, l7=left.l7)
-        for direction in DIRECTIONS:
-            subject.touch_all(direction)
-        return subject
 
     def remove_subject(self, identity: int) -> None:
         """The last endpoint of an identity is gone."""
@@ -269,7 +268,7 @@ class PolicyEngine:
                 terms[handle][term] = None
                 dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
             subject.selective[term.direction] += term.is_selective
-            self._count_ways(subject, term, 1)
+            subject.count_ways(term, 1)
         if compiled.rule.default_deny:
             self._enforce(subject, directions(compiled.rule.direction), 1)
         self._dirty_defaults(subject)
@@ -288,7 +287,7 @@ class PolicyEngine:
                         self._forget_user(handle, identity, term.direction)
                 dirty |= self.selectors.matched(handle) if handle else {ANY_PEER}
             subject.selective[term.direction] -= term.is_selective
-            self._count_ways(subject, term, -1)
+            subject.count_ways(term, -1)
         if compiled.rule.default_deny:
             self._enforce(subject, directions(compiled.rule.direction), -1)
         self._dirty_defaults(subject)
@@ -309,22 +308,6 @@ class PolicyEngine:
             if any(term.is_baseline for term in terms):
                 met = self.selectors.matched(handle) if handle else {ANY_PEER}
                 subject.dirty[direction].update(met)
-
-    @staticmethod
-    def _count_ways(subject: Subject, term: Term, step: int) -> None:
-        """Note where a term redirects; whoever that may catch is decided again."""
-        if term.l7 is None:
-            return
-        direction = term.direction
-        for l4 in term.l4s:
-            for counter in (subject.ways, subject.common_ways)[: 1 if term.peers else 2]:
-                way = l4, term.precedence >> 8
-                counter[direction][way] += step
-                if not counter[direction][way]:
-                    del counter[direction][way]
-        if term.peers is None:
-            subject.touch_all(direction)
-        subject.dirty[direction].add(ANY_PEER)
 
     @staticmethod
     def _dirty_defaults(subject: Subject) -> None:

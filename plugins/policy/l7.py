@@ -52,7 +52,9 @@ class ProxyTables:
                 for place, seen in delta.l7.items():
                     direction, peer = place
                     rows = [
-                        L7Row(subject, direction == EGRESS, peer, *s.l4, s.protocol, s.rules)
+                        L7Row(
+                            subject, direction == EGRESS, peer, *s.l4, s.protocol, s.rules, s.whole
+                        )
                         for s in seen
                     ]
                     self._replace(subject, place, rows)

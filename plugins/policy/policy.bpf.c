@@ -79,6 +79,19 @@ static __always_inline int policy_is_known(u32 peer)
 	return bpf_map_lookup_elem(known, &key) != NULL;
 }
 
+/*
+ * May a peer without entries of its own have what others of its kind or anybody have? The subject
+ * denies some peers, and one that policy has not met may be one of them. A peer that became known
+ * since we looked has its entries now: the mark comes after them.
+ */
+static __always_inline int policy_may_have(void *entries, struct axo_policy_key *key, u32 peer)
+{
+	if (!policy_is_known(peer))
+		return 0;
+	key->peer = peer;
+	return !bpf_map_lookup_elem(entries, key);
+}
+
 #ifdef AXO_POLICY_CIDR_MATCH
 /* What CIDR rules say of the peer's address, if that outranks what is known so far. */
 static __always_inline struct axo_policy_value *
@@ -132,8 +145,12 @@ static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 p
 	AXO_OPAQUE(own);
 #ifdef AXO_POLICY_CIDR_MATCH
 	cidr = policy_cidr_entry(entries, &key, ctx, peer, own, any);
-	if (cidr)
+	if (cidr) {
+		if (cidr->deny == AXO_POLICY_DENY_UNKNOWN && !own &&
+		    !policy_may_have(entries, &key, peer))
+			return -AXO_DROP_POLICY;
 		return policy_apply(ctx, cidr, 1);
+	}
 #endif
 	if (!own)
 		goto anybody;
@@ -145,8 +162,7 @@ static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 p
 anybody:
 	if (!any)
 		return -AXO_DROP_POLICY;
-	/* The subject denies some peers: this may be one of them. */
-	if (any->deny == AXO_POLICY_DENY_UNKNOWN && !policy_is_known(peer))
+	if (any->deny == AXO_POLICY_DENY_UNKNOWN && !policy_may_have(entries, &key, peer))
 		return -AXO_DROP_POLICY;
 	return policy_apply(ctx, any, 0);
 }

@@ -56,6 +56,7 @@ class Seen(NamedTuple):
     l4: L4
     protocol: str
     rules: tuple[str, ...] | None
+    whole: bool = False
 
 
 class Decision(NamedTuple):
@@ -96,10 +97,16 @@ def decide(claims: Iterable[Claim], proxies: Proxies) -> list[tuple[L4, PolicyVa
 
 def whole(claims: Iterable[Claim], proxies: Proxies) -> list[tuple[L4, PolicyValue]]:
     """Entries that answer for all ``claims``, those of anybody and the default among them."""
-    by_prefix: dict[L4, list[Claim]] = {ANY: []}
-    for claim in claims:
-        by_prefix.setdefault(claim.l4, []).append(claim)
+    by_prefix = _by_prefix(claims)
     return [(l4, _answer(l4, by_prefix, proxies)) for l4 in by_prefix]
+
+
+def _by_prefix(claims: Iterable[Claim]) -> Mapping[L4, list[Claim]]:
+    """Claims by what they are about; nothing in particular is always among it."""
+    found: dict[L4, list[Claim]] = {ANY: []}
+    for claim in claims:
+        found.setdefault(claim.l4, []).append(claim)
+    return found
 
 
 def _answer(l4: L4, by_prefix: Mapping[L4, list[Claim]], proxies: Proxies) -> PolicyValue:
@@ -156,6 +163,23 @@ def seen_by_proxies(claims: Iterable[Claim], caught: Iterable[Way]) -> tuple[See
         Seen(l4, protocol, None if rules is None else tuple(sorted(rules)))
         for l4, (protocol, rules) in sorted(found.items())
     )
+
+
+def seen_whole(claims: Iterable[Claim]) -> tuple[Seen, ...]:
+    """What proxies must know of a peer that has :func:`whole` answers: at each prefix that goes to
+    a proxy, all that is allowed at the place that decides there."""
+    by_prefix = _by_prefix(claims)
+    found = []
+    for l4 in by_prefix:
+        matching = [c for p in (l4, *l4.parents()) for c in by_prefix.get(p, ())]
+        deciding = first(matching)
+        if deciding is None or deciding.l7 is None:
+            continue
+        beside = [c for c in matching if c.precedence >> 8 == deciding.precedence >> 8]
+        said = [c.l7.rules if c.l7 is not None else () for c in beside if not c.passes]
+        rules = tuple(sorted({r for rules in said for r in rules})) if all(said) else None
+        found.append(Seen(l4, deciding.l7.protocol, rules, whole=True))
+    return tuple(sorted(found, key=lambda seen: seen.l4))
 
 
 def _in_way(claim: Claim, way: Way) -> bool:

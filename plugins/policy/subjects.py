@@ -9,8 +9,9 @@ from types import MappingProxyType
 from attrs import Factory, define, frozen
 
 from axoneme.core.model.objects import ObjectKey
-from axoneme.core.model.policy import Rule
-from axoneme.plugins.policy.entries import PolicyKey, PolicyValue
+from axoneme.core.model.policy import PortRange, Rule
+from axoneme.plugins.policy.entries import ANY_PEER, EGRESS, INGRESS, PolicyKey, PolicyValue
+from axoneme.plugins.policy.l4 import L4, PROTOCOL_BITS, WITH_PORTS
 from axoneme.plugins.policy.resolve import Decision, Seen, Way
 from axoneme.plugins.policy.terms import NamedPorts, Term
 
@@ -69,6 +70,16 @@ class Subject:
     dirty: tuple[set[int], set[int]] = Factory(lambda: (set(), set()))
     fresh: bool = True
 
+    @classmethod
+    def succeeding(cls, left: Subject | None, ports: tuple[NamedPorts, NamedPorts]) -> Subject:
+        """A new subject; one that ``left`` since the last flush differs from what was told then."""
+        if left is None:
+            return cls(ports=ports)
+        subject = cls(ports=ports, entries=left.entries, by_peer=left.by_peer, l7=left.l7)
+        for direction in (INGRESS, EGRESS):
+            subject.touch_all(direction)
+        return subject
+
     def is_touched(self) -> bool:
         """Whether something is to be computed."""
         return self.fresh or any(self.dirty)
@@ -78,6 +89,23 @@ class Subject:
         dirty = self.dirty[direction]
         dirty.update(peers)
         dirty.update(peer for d, peer in self.by_peer if d == direction)
+
+    def count_ways(self, term: Term, step: int) -> None:
+        """Note where a term redirects; whoever that may catch is decided again."""
+        if term.l7 is None:
+            return
+        direction = term.direction
+        # Where a name leads differs between peers: it stands for every port of its protocols.
+        named = tuple(L4(n, 0, PROTOCOL_BITS) for p in term.names for n in _protocols(p))
+        for l4 in (*term.l4s, *named):
+            for counter in (self.ways, self.common_ways)[: 1 if term.peers else 2]:
+                way = l4, term.precedence >> 8
+                counter[direction][way] += step
+                if not counter[direction][way]:
+                    del counter[direction][way]
+        if term.peers is None:
+            self.touch_all(direction)
+        self.dirty[direction].add(ANY_PEER)
 
     def replace(self, place: Place, decision: Decision, delta: Changing) -> None:
         """Put the entries of one (direction, peer) in place and note the difference."""
@@ -127,3 +155,8 @@ class RuleChange:
 
     def __bool__(self) -> bool:
         return bool(self.removed or self.added)
+
+
+def _protocols(ports: PortRange) -> tuple[int, ...]:
+    """Protocols that a port name may be of."""
+    return (ports.protocol,) if ports.protocol else WITH_PORTS

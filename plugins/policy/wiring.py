@@ -133,6 +133,7 @@ def abilities(config: Config, services: Services) -> Abilities:
         services.get(L7Registry),
         nodes=bool(config.get("enable-node-selector-labels")),
         host=bool(config.get("enable-host-firewall")),
+        passes=not options_of.match_mode(config),
         non_default_deny=bool(config["enable-non-default-deny-policies"]),
     )
 

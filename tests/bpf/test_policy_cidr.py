@@ -109,3 +109,23 @@ def test_the_world_is_not_meant_twice(world: PacketBench, mode: str, a: Any, ver
     assert world.run("from_container", sent, ifindex=a.ifindex).drop == "POLICY"
     world.rule(a.identity, EGRESS, peer={4: 9, 6: 10}[version])
     assert world.run("from_container", sent, ifindex=a.ifindex).verdict == OK
+
+
+UNKNOWN = 2
+"""``AXO_POLICY_DENY_UNKNOWN``"""
+
+
+@FAMILIES
+def test_a_prefix_opens_the_way_to_peers_that_policy_has_met(
+    world: PacketBench, mode: str, a: Any, b: Any, version: int
+) -> None:
+    """Where some peers are denied, one that is new may be one of them, in a named prefix too."""
+    peer, target = (b.identity, b.ip(version)) if mode == "pods" else (6, NODES[version])
+    world.rule(a.identity, EGRESS, peer=RULED, deny=UNKNOWN)
+
+    def drop() -> str:
+        return world.run("from_container", a.tcp(version, target), ifindex=a.ifindex).drop
+
+    assert drop() == "POLICY"
+    world.rule(0, INGRESS, peer=peer)
+    assert drop() == ""

@@ -81,6 +81,10 @@ def test_rules() -> None:
     assert book.allows(300, 401, 17, 53, "anything")
     assert not book.allows(300, 400, 17, 54, "a.b") and not book.allows(300, 400, 6, 53, "a.b")
     assert not book.allows(301, 400, 17, 53, "a.b")
+    wide = L7Row(300, True, 400, 17, 0, 8, "dns", ("name:w",), whole=True)
+    book = RuleBook(from_plain(to_plain(r)) for r in [*rows, wide])
+    assert not book.allows(300, 400, 17, 53, "z"), "anybody's are weighed in already"
+    assert book.allows(300, 400, 17, 53, "w") and book.allows(300, 999, 17, 53, "z")
 
 
 def reply(name: str, kind: str, *records: tuple[str, int, str, str]) -> tuple[bytes, Question]:

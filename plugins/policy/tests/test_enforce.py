@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from axoneme.core.model.l7 import L7Protocol, L7Registry
 from axoneme.core.model.policy import FqdnPeer, L7Rules, PortRange, Rule
 from axoneme.plugins.policy.decode.fields import UnenforceableError
 from axoneme.plugins.policy.enforce import Abilities, require
 from axoneme.plugins.policy.tests.test_decode_cilium import policy
+from axoneme.plugins.policy.tests.test_decode_cluster import cnp, out
 from axoneme.plugins.policy.tests.world import decode
 
 NOTHING = Abilities(L7Registry())
@@ -166,3 +168,14 @@ def test_bad_fields(item: dict[str, Any], field: str | None) -> None:
         return
     assert caught.value.field == f"spec.egress[0].{field}"  # type: ignore[attr-defined]
     assert not isinstance(caught.value, UnenforceableError)
+
+
+def test_a_pass_and_the_match_mode() -> None:
+    """A pass could not reach what is said of a pod's address, so it is refused with its place."""
+    rule = {"action": "Pass", "to": [{"networks": ["10.0.0.0/8"]}]}
+    obj = cnp(egress=[out(), rule])
+    assert require(decode(obj), everything())
+    with pytest.raises(UnenforceableError, match="policy-cidr-match-mode") as caught:
+        require(decode(obj), evolve(everything(), passes=False))
+    assert caught.value.field == "spec.egress[1].action"
+    assert len(caught.value.lockdown) == 1

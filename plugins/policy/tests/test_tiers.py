@@ -7,10 +7,13 @@ from ipaddress import ip_network
 from itertools import product
 
 import pytest
+from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from axoneme.core.identities.reserved import cidr_label, cidr_labels
+from axoneme.core.model.endpoint import NamedPort
+from axoneme.core.model.l7 import L7Row, rows_for
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.model.policy import (
@@ -35,7 +38,6 @@ from axoneme.plugins.policy.entries import (
     DENY,
     EGRESS,
     INGRESS,
-    WHOLE,
     lookup,
     precedence_of,
     rank_of,
@@ -303,14 +305,12 @@ def test_a_peer_s_whole_answer_outranks_anybody_s() -> None:
 
 
 @pytest.mark.parametrize("order", [(401, 402), (402, 401)])
-def test_a_pass_is_about_addresses_and_not_about_what_rules_say_of_pods(
-    order: tuple[int, int],
-) -> None:
-    """A prefix of the world and the same prefix beside pods match alike, and are decided apart."""
+def test_what_cidr_rules_say_of_pods_holds_for_known_pods(order: tuple[int, int]) -> None:
+    """A prefix of the world and the same prefix beside pods match alike, and are decided apart: a
+    pod that policy has not met may be one that is denied."""
     net = ip_network("10.0.0.0/8")
-    peers = (CidrPeer(net),)
-    passing = rule(0, cidrs=peers, action=Action.PASS, tier=Tier.ADMIN, default_deny=False)
-    engine = engine_of([passing, rule(1, cidrs=peers)])
+    denied = rule(1, selectors=(app("a"),), action=Action.DENY)
+    engine = engine_of([rule(0, cidrs=(CidrPeer(net),)), denied])
     labels = {401: cidr_labels(net, dual_stack=True), 402: LabelSet.of([cidr_label(net)])}
     for number in order:
         engine.upsert_identity(number, labels[number], [net])
@@ -318,5 +318,70 @@ def test_a_pass_is_about_addresses_and_not_about_what_rules_say_of_pods(
     decider = Decider(
         engine.settings, engine.selectors, {}, engine._subjects[SUBJECT], EGRESS, enforced=True
     )
-    found = {number: decider.decide(number).entries[0][1].precedence for number in order}
-    assert found == {401: WHOLE, 402: ALLOW}
+    found = {number: decider.decide(number).entries[0][1].known_only for number in order}
+    assert found == {401: False, 402: True}
+
+
+def seen_by(engine: PolicyEngine, peer: int, protocol: int = 17, port: int = 53) -> list[object]:
+    """What the proxy may let through to a peer: names of each row that it obeys."""
+    rows = [
+        L7Row(SUBJECT, True, of, *s.l4, s.protocol, s.rules, s.whole)
+        for (_, of), seen in engine.l7(SUBJECT).items()
+        for s in seen
+    ]
+    return [row.rules for row in rows_for(rows, peer, protocol, port)]
+
+
+def ordered(number: int, action: Action, **fields: object) -> Rule:
+    wanted = {"tier": Tier.ADMIN, "order": number, "default_deny": False, **fields}
+    return rule(number, action=action, **wanted)
+
+
+def test_a_proxy_heeds_what_was_passed_over() -> None:
+    """An allow that a pass takes back lifts no rule of the proxy: not the peer's, not anybody's."""
+    passing = ordered(0, Action.PASS, selectors=(app("a"),))
+    for who in ((app("a"),), None):
+        skipped = ordered(1, Action.ALLOW, selectors=who, ports=DNS_PORT)
+        rules = [passing, skipped, dns(2, (app("a"),), "x.test"), dns(3, None, "y.test")]
+        engine = engine_of(rules, DNS)
+        assert seen_by(engine, 301) == [("name:x.test", "name:y.test")]
+        found = lookup(engine.entries(SUBJECT), 301, EGRESS, 17, 53)
+        assert found is not None and found.proxy_port == 10053
+
+
+def test_a_proxy_heeds_the_longest_of_whole_rows() -> None:
+    """Where a whole answer of a port differs from that of all ports, it alone counts."""
+    rules = [
+        ordered(0, Action.PASS, selectors=(app("a"),)),
+        dns(1, (app("a"),), "x.test"),
+        rule(2, selectors=(app("a"),), l7=L7Rules("dns", ("name:any.test",))),
+    ]
+    engine = engine_of(rules, DNS)
+    assert seen_by(engine, 301) == [("name:any.test", "name:x.test")]
+    assert seen_by(engine, 301, port=54) == [("name:any.test",)]
+    plain = rule(3, selectors=(app("a"),), ports=DNS_PORT)
+    engine.set_rules(plain.origin.key, [plain])
+    engine.flush()
+    assert seen_by(engine, 301) == [None]
+
+
+def test_a_wide_allow_in_the_way_of_a_named_redirect() -> None:
+    """Where a port name leads is a peer's matter; an allow of anybody counts there as well."""
+    named = evolve(dns(0, (app("a"),), "x.test"), ports=(PortRange(17, name="dns"),))
+    engine = engine_of([named, rule(1, ports=(PortRange(17, 1, 1024),))], DNS)
+    engine.set_peer_ports(301, [[NamedPort("dns", 53, "UDP")]])
+    engine.flush()
+    assert None in seen_by(engine, 301)
+
+
+def test_a_protocol_that_is_registered_late() -> None:
+    """Its place among the redirects is that of an engine that knew it from the start."""
+    one = dns(0, (app("a"),), "x.test")
+    engine = engine_of([one])
+    assert engine.entries(SUBJECT) != engine_of([one], DNS).entries(SUBJECT)
+    engine.set_settings(DNS)
+    engine.flush()
+    assert engine.entries(SUBJECT) == engine_of([one], DNS).entries(SUBJECT)
+    engine.set_rules(one.origin.key, [])
+    engine.flush()
+    assert engine.rules() == [] and engine.l7(SUBJECT) == {}
