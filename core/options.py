@@ -195,6 +195,21 @@ def _identities(options: OptionRegistry) -> None:
         helm="labels",
     )
     add(
+        "enable-node-selector-labels",
+        "bool",
+        False,
+        "Give each set of nodes' labels an identity, which fromNodes and toNodes need",
+        helm="nodeSelectorLabels",
+    )
+    add(
+        "node-labels",
+        "strings",
+        "",
+        "Label prefixes of nodes that make up their identity; ! leaves matching labels out",
+        component="agent",
+        helm="nodeLabels",
+    )
+    add(
         "identity-allocation-mode",
         "string",
         "crd",

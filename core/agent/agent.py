@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final
@@ -53,6 +53,7 @@ from axoneme.core.netlink.api import Netlink
 from axoneme.core.netlink.reconciler import NetworkReconciler
 from axoneme.core.nodes import network as node_network
 from axoneme.core.nodes.directory import NodeDirectory, node_tables
+from axoneme.core.nodes.identities import NodeIdentities
 from axoneme.core.nodes.local import LocalNode
 from axoneme.core.nodes.runtime import runtime_table
 from axoneme.core.plugins import PluginManager
@@ -139,12 +140,22 @@ class Agent:
         self.ipcache = Ipcache(ipcache_table(tables))
         self.ipcache.add_world(ipv4=self.ipv4, ipv6=self.ipv6)
         underlay = 6 if config.get("underlay-protocol") == "ipv6" else 4
+        self.node_identities = NodeIdentities(
+            self.identities.table,
+            nodes,
+            remote_labels=config.flag("enable-node-selector-labels"),
+            host_labels=bool(config.get("enable-host-firewall")),
+            chosen=LabelFilter.of_nodes(config.words("node-labels")),
+            realised=self._policy_realised,
+        )
         self.feeder = IpcacheFeeder(
             self.ipcache,
             nodes,
             cluster_endpoint_table(tables),
             underlay=underlay,
+            identity_of=self.node_identities.number,
         )
+        self.node_identities.on_change(self.feeder.refresh)
         self.policy_generation = PolicyGeneration(self._slots, lambda: self._slot("POLICY_GEN"))
         self.ipcache_generation = IpcacheGeneration(self._slots, lambda: self._slot("IPCACHE_GEN"))
         self.services.provide(PolicyGeneration, self.policy_generation)
@@ -249,6 +260,11 @@ class Agent:
     def pod_mtu(self) -> int:
         """What a pod may send to another node: less what plugins need for encapsulation."""
         return self.device_mtu() - sum(self.encapsulation.values())
+
+    def _policy_realised(self) -> Awaitable[None] | None:
+        """See :class:`NodeIdentities`: before the agent is ready its maps follow as a whole."""
+        gate = self.services.find(PolicyGate)  # type: ignore[type-abstract]
+        return gate.realised() if gate is not None and self.ready.is_set() else None
 
     def why_not_ready(self) -> str:
         """What is missing until CNI can be served; empty when ready."""

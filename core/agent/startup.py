@@ -83,6 +83,7 @@ class Startup:
             await agent.node.wait_for_cidrs()
         agent.tables["nodes_seen"].flush()
         agent.tasks.spawn("own node", agent.node.keep)
+        agent.tasks.spawn("own Kubernetes node", agent.node.follow_kubernetes)
 
     async def _prepare(self) -> None:
         agent = self.agent

@@ -8,6 +8,10 @@ from typing import Protocol
 class PolicyGate(Protocol):
     """Provided by the policy plugin. Without a provider endpoints are ready without policy."""
 
+    async def realised(self) -> None:
+        """Return once all that is known of identities and rules at the call is in the kernel."""
+        ...
+
     async def wait_for(self, identity: int) -> int:
         """Return once the policy of ``identity`` as it is now is in the kernel.
 

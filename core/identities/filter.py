@@ -102,6 +102,12 @@ class LabelFilter:
         own = [LabelRule.parse(t) for t in texts if t]
         return cls((*rules, *own), exclusive=any(r.include for r in own))
 
+    @classmethod
+    def of_nodes(cls, texts: Iterable[str] = ()) -> LabelFilter:
+        """Every label of a node, or those that the ``node-labels`` option says."""
+        own = [LabelRule.parse(t) for t in texts if t]
+        return cls(tuple(own), exclusive=any(r.include for r in own))
+
     def keeps(self, label: Label) -> bool:
         """Whether ``label`` is part of the identity."""
         included = max((r.length(label) for r in self.rules if r.include), default=-1)

@@ -9,6 +9,7 @@ objects with one address the one created last counts. A pod that no object tells
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 
 from axoneme.core.ipcache.ipcache import Ipcache, Prefix, host_prefix
@@ -33,9 +34,13 @@ class IpcacheFeeder:
         endpoints: Table[Name, ClusterEndpoint],
         *,
         underlay: int = 4,
+        identity_of: Callable[[Node], int],
     ) -> None:
+        """``identity_of`` tells the number of a node."""
         self._ipcache = ipcache
+        self._nodes = nodes
         self._endpoints = endpoints
+        self._identity_of = identity_of
         self._underlay = underlay
         self._node_of: dict[Address, Node] = {}
         self._addresses: dict[str, set[Address]] = {}
@@ -49,6 +54,12 @@ class IpcacheFeeder:
         return (node.ipv4 or node.ipv6) if self._underlay == 4 else (node.ipv6 or node.ipv4)
 
     # Nodes
+
+    def refresh(self, name: str) -> None:
+        """A node has another identity."""
+        node = self._nodes.get(name)
+        if node is not None:
+            self._set_node(name, node)
 
     def _nodes_changed(self, changes: Changes[str, Node]) -> None:
         touched: set[Address] = set()
@@ -80,7 +91,7 @@ class IpcacheFeeder:
     def _entries(self, node: Node) -> dict[Claim, tuple[int, Address | None, bool]]:
         """What a node claims, with identity, underlay address, and whether it is one itself."""
         source = "host" if node.local else "node"
-        identity = int(Reserved.HOST if node.local else Reserved.REMOTE_NODE)
+        identity = self._identity_of(node)
         via = None if node.local else self.tunnel_address(node)
         found: dict[Claim, tuple[int, Address | None, bool]] = {}
         for address in node.addresses:

@@ -42,10 +42,13 @@ REMOTE_NODE_SCOPE: Final = 2 << 24
 
 
 def reserved_labels(identity: Reserved) -> LabelSet:
-    """Labels of a reserved identity; both world families also carry ``reserved:world``."""
+    """Labels of a reserved identity; both world families also carry ``reserved:world``, and the
+    API server ``reserved:remote-node``: the number is for one that runs on another node."""
     labels = [Label(RESERVED, identity.label)]
     if identity in (Reserved.WORLD_IPV4, Reserved.WORLD_IPV6):
-        labels.append(Label(RESERVED, "world"))
+        labels.append(Label(RESERVED, Reserved.WORLD.label))
+    if identity == Reserved.KUBE_APISERVER:
+        labels.append(Label(RESERVED, Reserved.REMOTE_NODE.label))
     return LabelSet.of(labels)
 
 
@@ -55,7 +58,7 @@ class Identity:
 
     id: int
     labels: LabelSet
-    source: str = "store"  # reserved | store | cidr
+    source: str = "store"  # reserved | store | cidr | node
 
     @property
     def is_local(self) -> bool:

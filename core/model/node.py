@@ -20,6 +20,8 @@ class Node:
     router_ipv6: IPv6Address | None = None
     pod_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
     local: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+    """Labels of the object, which are those of the Kubernetes Node; sorted."""
 
     @property
     def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:

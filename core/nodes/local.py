@@ -1,7 +1,8 @@
 """This node: its addresses, its pod CIDRs, and its CiliumNode object.
 
-The agent owns ``spec.addresses``, the operator ``spec.ipam.podCIDRs``; each writes against the
-version that it read, so neither ever overwrites the other.
+The agent owns ``spec.addresses`` and the labels, which are those of the Kubernetes Node, the
+operator ``spec.ipam.podCIDRs``; each writes against the version that it read, so neither ever
+overwrites the other.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class LocalNode:
         self._seen = seen
         self._families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
         self._kubernetes: tuple[Address, ...] = ()
+        self._labels: dict[str, str] | None = None
         self._kept: tuple[Prefix, ...] = ()
         self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
         seen.subscribe(self._changed)
@@ -152,6 +154,16 @@ class LocalNode:
                     log.warning("own node not published", extra={"error": str(error)})
                     await asyncio.sleep(backoff(failures))
 
+    async def follow_kubernetes(self) -> None:
+        """Follow the Node object for ever: its labels and addresses become this node's."""
+        async for event in self._store.watch("Node", self.name):
+            if event.type not in ("added", "modified"):
+                continue
+            try:
+                await self.publish()
+            except AxonemeError as error:  # :meth:`keep` goes on trying
+                self.error = str(error)
+
     async def _publish_once(self) -> None:
         key = ObjectKey(KIND, "", self.name)
         addresses = encode_addresses(self.internal, self.routers)
@@ -161,9 +173,10 @@ class LocalNode:
             await self._store.create(await self._fresh(addresses))
             log.info("own node created", extra={"node": self.name})
             return
-        if list(obj.spec.get("addresses") or ()) == addresses:
+        labels = dict(obj.labels) if self._labels is None else self._labels
+        if list(obj.spec.get("addresses") or ()) == addresses and dict(obj.labels) == labels:
             return
-        await self._store.update(_with_addresses(obj, addresses))
+        await self._store.update(_changed(obj, addresses, labels))
 
     async def _fresh(self, addresses: Iterable[dict[str, str]]) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": self.name}
@@ -192,6 +205,7 @@ class LocalNode:
                 if entry.get("type") == "InternalIP" and address in own:
                     listed.append(address)
         self._kubernetes = tuple(listed)
+        self._labels = dict(node.labels)
 
     async def _tell_waiting(self) -> None:
         with contextlib.suppress(AxonemeError):
@@ -202,11 +216,14 @@ class LocalNode:
             log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
 
 
-def _with_addresses(obj: ClusterObject, addresses: list[dict[str, str]]) -> dict[str, Any]:
+def _changed(
+    obj: ClusterObject, addresses: list[dict[str, str]], labels: dict[str, str]
+) -> dict[str, Any]:
+    version = {"labels": labels, "resourceVersion": obj.resource_version}
     return {
         **obj.body,
         "spec": {**obj.spec, "addresses": addresses},
-        "metadata": {**obj.body["metadata"], "resourceVersion": obj.resource_version},
+        "metadata": {**obj.body["metadata"], **version},
     }
 
 

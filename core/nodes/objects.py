@@ -53,6 +53,7 @@ def decode_node(obj: ClusterObject, local_name: str) -> Node:
         router_ipv6=_v6(found.get((ROUTER, 6))),
         pod_cidrs=pod_cidrs(where, spec),
         local=obj.key.name == local_name,
+        labels=tuple(sorted(obj.labels.items())),
     )
 
 

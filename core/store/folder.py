@@ -83,8 +83,13 @@ class FolderStore:
             self._inotify.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def watch(self, kind: str) -> AsyncIterator[StoreEvent]:
+    async def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
         """What there is, ``synced``, then changes."""
+        async for event in self._watch(kind):
+            if not name or event.key is None or event.key.name == name:
+                yield event
+
+    async def _watch(self, kind: str) -> AsyncIterator[StoreEvent]:
         queue: asyncio.Queue[str] = asyncio.Queue()
         self._listen(kind, queue)
         known: dict[ObjectKey, str] = {}

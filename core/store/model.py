@@ -59,8 +59,11 @@ class Store(Protocol):
         """Delete; ``NotFoundError``, or ``ConflictError`` if ``version`` is given and stale."""
         ...
 
-    def watch(self, kind: str) -> AsyncIterator[StoreEvent]:
-        """What there is as ``added``, then ``synced``, then changes, for ever."""
+    def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
+        """What there is as ``added``, then ``synced``, then changes, for ever.
+
+        With ``name`` of objects of that name alone, in all namespaces.
+        """
         ...
 
     async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:

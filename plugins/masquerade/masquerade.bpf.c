@@ -143,7 +143,7 @@ static __always_inline int axo_masq_wanted(const struct axo_ctx *ctx)
 	struct axo_ipcache *to = axo_ipcache_lookup(&ctx->daddr);
 
 	if (to) {
-		if (to->identity == AXO_ID_REMOTE_NODE || to->identity == AXO_ID_HOST) {
+		if (axo_identity_is_node(to->identity)) {
 			if (!AXO_MASQ_REMOTE_NODES)
 				return 0;
 		} else if ((!axo_addr_is_zero(&to->node_ip) && !(to->flags & AXO_IPCACHE_DIRECT)) ||

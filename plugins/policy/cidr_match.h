@@ -14,10 +14,7 @@
 #define AXO_POLICY_CIDR_NODES 1
 #define AXO_POLICY_CIDR_PODS  2
 
-#define AXO_ID_KUBE_APISERVER	 7
-#define AXO_ID_FIRST_CLUSTER	 256
-#define AXO_ID_LOCAL_SCOPE	 (1 << 24)
-#define AXO_ID_REMOTE_NODE_SCOPE (2 << 24)
+#define AXO_ID_FIRST_CLUSTER 256
 
 /* Longest prefix that a rule names. IPv4 /n has prefixlen 96 + n. */
 struct axo_policy_cidr_key {
@@ -35,8 +32,7 @@ BPF_F_TABLE("lpm_trie", struct axo_policy_cidr_key, struct axo_policy_cidr, axo_
 /* The modes that are about an identity. */
 static __always_inline u32 policy_cidr_class(u32 peer)
 {
-	if (peer == AXO_ID_HOST || peer == AXO_ID_REMOTE_NODE || peer == AXO_ID_KUBE_APISERVER ||
-	    peer >= AXO_ID_REMOTE_NODE_SCOPE)
+	if (axo_identity_is_node(peer))
 		return AXO_POLICY_CIDR_NODES;
 	if (peer >= AXO_ID_FIRST_CLUSTER && peer < AXO_ID_LOCAL_SCOPE)
 		return AXO_POLICY_CIDR_PODS;

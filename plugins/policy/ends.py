@@ -18,6 +18,7 @@ from axoneme.core.identities.reserved import world_identity
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.identity import LOCAL_SCOPE, Identity, Reserved, reserved_labels
 from axoneme.core.model.labels import FQDN, Label, LabelSet
+from axoneme.core.model.node import Node
 from axoneme.core.model.policy import FqdnPeer, Rule
 from axoneme.plugins.policy.explain import Party
 from axoneme.plugins.policy.prefixes import facts_of
@@ -168,7 +169,8 @@ class Ends:
         reserved = ENTITIES[word]
         node = self._agent.node_name if reserved == Reserved.HOST else ""
         kind = NODE if reserved == Reserved.HOST else ENTITY
-        return End(kind, word, int(reserved), reserved_labels(reserved), node=node)
+        labels = self.labels(int(reserved)) or reserved_labels(reserved)
+        return End(kind, word, int(reserved), labels, node=node)
 
     def _world(self, family: int) -> End:
         number = int(world_identity(family, dual_stack=len(self.families) > 1))
@@ -178,9 +180,14 @@ class Ends:
         row = self._agent.tables["nodes"].get(text)
         if row is None:
             return None
-        reserved = Reserved.HOST if row.local else Reserved.REMOTE_NODE
-        number = int(reserved)
-        return End(NODE, text, number, reserved_labels(reserved), row.addresses, node=text)
+        return self._node_seen(row, local=row.local)
+
+    def _node_seen(self, row: Node, *, local: bool) -> End:
+        """A node as its own agent sees it, or as others do."""
+        known = self._agent.node_identities
+        labels = known.labels(evolve(row, local=local))
+        number = int(Reserved.HOST) if local else known.lookup(labels) or UNMET
+        return End(NODE, row.name, number, labels, row.addresses, node=row.name)
 
     def _node_at(self, address: IPAddress | None) -> str:
         if address is None:
@@ -213,8 +220,8 @@ class Ends:
         """An end as an endpoint on ``node`` sees it: its own node is the host, others are not."""
         if end.kind != NODE or not end.node or not node:
             return end
-        reserved = Reserved.HOST if end.node == node else Reserved.REMOTE_NODE
-        return evolve(end, identity=int(reserved), labels=reserved_labels(reserved))
+        row = self._agent.tables["nodes"].get(end.node)
+        return self._node_seen(row, local=end.node == node) if row is not None else end
 
     def subject(self, end: End) -> Party:
         """An end as the subject of policy: with the port names of the pods on its own node."""

@@ -13,15 +13,13 @@ from typing import Final
 from attrs import evolve, frozen
 
 from axoneme.core.model.l7 import L7Registry
-from axoneme.core.model.labels import NODE, RESERVED
-from axoneme.core.model.policy import Action, Direction, Operator, Origin, Rule, Selector, Tier
+from axoneme.core.model.labels import NODE
+from axoneme.core.model.policy import Action, Direction, Origin, Rule, Selector, Tier
 from axoneme.plugins.policy.decode.cluster import KIND as CLUSTER
-from axoneme.plugins.policy.decode.entities import entity
 from axoneme.plugins.policy.decode.fields import UnenforceableError
 from axoneme.plugins.policy.decode.peers import HOST, REMOTE_NODE
 
 DNS: Final = "dns"
-APISERVER: Final = "kube-apiserver"
 
 
 @frozen
@@ -61,7 +59,7 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
     path = rule.origin.path
     if HOST in rule.subject.requirements and not able.host:
         spec = path.partition(".ingress")[0].partition(".egress")[0].partition(".enableDefault")[0]
-        return f"{spec}.nodeSelector", "needs the host firewall, which is not there", ""
+        return f"{spec}.nodeSelector", "needs the host firewall", "set enable-host-firewall=true"
     if rule.action == Action.PASS and not able.passes:
         what = "Pass does not go with policy-cidr-match-mode"
         return f"{_item(rule)}.action", what, "unset policy-cidr-match-mode"
@@ -74,28 +72,9 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
         return f"{_item(rule)}{field}", what, "set enable-l7-proxy=true"
     if not able.nodes and any(map(_is_of_nodes, rule.selectors or ())):
         field = _nodes_field(rule)
-        return f"{_item(rule)}{field}", "cannot be enforced: nodes have no labels here", ""
-    if _names_apiserver(rule):
-        word = "from" if rule.direction == Direction.INGRESS else "to"
-        return (
-            f"{_item(rule)}.{word}Entities",
-            "cannot be enforced: kube-apiserver is nobody yet",
-            "",
-        )
+        what = "cannot be enforced: nodes have no labels here"
+        return f"{_item(rule)}{field}", what, "set enable-node-selector-labels=true"
     return None
-
-
-def _names_apiserver(rule: Rule) -> bool:
-    """Whether a rule is about the API server and not about the whole cluster: nothing gives its
-    addresses that label, so such a rule would be called current and do nothing."""
-    chosen = set(rule.selectors or ())
-    if chosen.issuperset(entity("cluster")):
-        return False
-    return any(
-        t.source == RESERVED and t.key == APISERVER and t.operator in (Operator.IN, Operator.EXISTS)
-        for peer in chosen
-        for t in peer.requirements
-    )
 
 
 def _item(rule: Rule) -> str:

@@ -17,6 +17,7 @@ from axoneme.core.reconcile import Reconciler
 from axoneme.core.store.reflector import Reflector
 from axoneme.plugins.policy import cidr_match
 from axoneme.plugins.policy import config as options_of
+from axoneme.plugins.policy.apiserver import ApiServers
 from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import OUTER, PolicyMaps
 from axoneme.plugins.policy.enforce import Abilities, require
@@ -121,6 +122,13 @@ def _follow_referents(agent: Agent, manager: PolicyManager) -> None:
         Reflector(agent.store, "Service", services, decode_service),
         Reflector(agent.store, "EndpointSlice", slices, decode_slice),
     ]
+    ApiServers(
+        slices,
+        agent.tables["nodes"],
+        agent.node_identities,
+        agent.services.get(PrefixLabels),  # type: ignore[type-abstract]
+        [v for v, on in ((4, agent.ipv4), (6, agent.ipv6)) if on],
+    )
     agent.required += [groups, services, slices]
     agent.reflectors += reflectors
     for reflector in reflectors:

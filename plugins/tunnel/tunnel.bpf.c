@@ -106,15 +106,15 @@ static __always_inline int tunnel_from_netdev_frame(struct __sk_buff *skb, struc
 #define AXO_TUNNEL_FORGED    0 /* another node's */
 #define AXO_TUNNEL_NOBODY    1 /* that is no node */
 #define AXO_TUNNEL_OWN	     2 /* that node's, or its pods' */
-#define AXO_TUNNEL_APISERVER 3 /* the same, and it is known as kube-apiserver */
-#define AXO_TUNNEL_OUTSIDER  4 /* from outside the cluster, through that node */
+#define AXO_TUNNEL_OUTSIDER  3 /* from outside the cluster, through that node */
+/* any other value: that node's own, and it is known as this identity */
 
 /* An answer of the ipcache that still holds: so that not every packet has to ask. */
 struct axo_tunnel_seen {
 	struct axo_addr sender; /* network order */
 	struct axo_addr node;	/* network order */
 	__u32 generation;	/* of the ipcache; 0: nothing here */
-	__u32 what;		/* AXO_TUNNEL_* */
+	__u32 what;		/* AXO_TUNNEL_*, or an identity above those */
 };
 
 #define AXO_TUNNEL_SEEN 256
@@ -129,7 +129,7 @@ static __always_inline __u32 axo_tunnel_ask(const struct axo_addr *sender,
 	if (e && !axo_addr_is_zero(&e->node_ip)) {
 		if (!axo_addr_equal(&e->node_ip, node))
 			return AXO_TUNNEL_FORGED;
-		return e->identity == AXO_ID_APISERVER ? AXO_TUNNEL_APISERVER : AXO_TUNNEL_OWN;
+		return axo_identity_is_remote_node(e->identity) ? e->identity : AXO_TUNNEL_OWN;
 	}
 	e = axo_ipcache_lookup(node);
 	if (!e || !(e->flags & AXO_IPCACHE_DIRECT) || !axo_addr_equal(&e->node_ip, node))
@@ -168,9 +168,10 @@ static __always_inline __u32 axo_tunnel_identity(__u32 vni, __u32 what, __u8 fam
 	case AXO_ID_WORLD_V6:
 		return axo_identity_world(family);
 	case AXO_ID_REMOTE_NODE:
+	case AXO_ID_APISERVER:
 		/* a node can be more than that to us, and has addresses that nobody knows */
-		if (what == AXO_TUNNEL_APISERVER)
-			return AXO_ID_APISERVER;
+		if (what > AXO_TUNNEL_OUTSIDER)
+			return what;
 		return what == AXO_TUNNEL_OUTSIDER ? axo_identity_world(family) : vni;
 	}
 	return what == AXO_TUNNEL_OUTSIDER ? 0 : vni;
@@ -187,7 +188,7 @@ static __always_inline int tunnel_from_overlay_identity(struct __sk_buff *skb,
 
 	if (!family)
 		return -AXO_DROP_NO_TUNNEL_KEY;
-	if (key.id == AXO_ID_UNKNOWN || key.id == AXO_ID_HOST || key.id >= AXO_LOCAL_SCOPE)
+	if (key.id == AXO_ID_UNKNOWN || key.id == AXO_ID_HOST || key.id >= AXO_ID_LOCAL_SCOPE)
 		return -AXO_DROP_INVALID_IDENTITY;
 	if (!axo_tunnel_is_for_us(&key, family))
 		return -AXO_DROP_ENCAP_PROHIBITED;
@@ -215,8 +216,7 @@ static __always_inline int axo_tunnel_is_node(const struct axo_addr *ip)
 	e = axo_ipcache_lookup(ip);
 	if (!e)
 		return 0;
-	return (e->flags & AXO_IPCACHE_DIRECT) || e->identity == AXO_ID_HOST ||
-	       e->identity == AXO_ID_REMOTE_NODE || e->identity == AXO_ID_APISERVER;
+	return (e->flags & AXO_IPCACHE_DIRECT) || axo_identity_is_node(e->identity);
 }
 
 /* To the tunnel's port? A later fragment has the ports of its first one. */

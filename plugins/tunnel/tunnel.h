@@ -5,8 +5,8 @@
  *	eth | IP underlay | UDP | VXLAN or Geneve: VNI = source identity | eth | IP pod -> pod | ...
  *
  * A VNI has 24 bits, which is what a cluster-wide identity needs. Identities of local scope mean nothing
- * elsewhere and never leave: they, and both world identities, travel as world (2). The host's own (1)
- * travels as remote-node (6), which is what it is to the receiver.
+ * elsewhere and never leave: those of prefixes, and both worlds', travel as world (2). The host's own (1)
+ * and other nodes' travel as remote-node (6), and the receiver knows which node that is.
  */
 #ifndef AXO_TUNNEL_H
 #define AXO_TUNNEL_H
@@ -18,15 +18,13 @@
 #endif
 
 #define AXO_TUNNEL_TTL	64
-#define AXO_ID_APISERVER 7
-#define AXO_LOCAL_SCOPE (1U << 24) /* identities from here on are a node's own business */
 
 static __always_inline __u32 axo_tunnel_vni(__u32 identity)
 {
-	if (identity == AXO_ID_HOST)
+	if (axo_identity_is_node(identity))
 		return AXO_ID_REMOTE_NODE;
 	if (identity == AXO_ID_WORLD_V4 || identity == AXO_ID_WORLD_V6 ||
-	    identity >= AXO_LOCAL_SCOPE || identity == AXO_ID_UNKNOWN)
+	    identity >= AXO_ID_LOCAL_SCOPE || identity == AXO_ID_UNKNOWN)
 		return AXO_ID_WORLD;
 	return identity;
 }

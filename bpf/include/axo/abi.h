@@ -47,8 +47,14 @@ struct axo_addr {
 #define AXO_ID_HEALTH	   4
 #define AXO_ID_INIT	   5
 #define AXO_ID_REMOTE_NODE 6
+#define AXO_ID_APISERVER   7 /* on another node; elsewhere it has a number of local scope */
 #define AXO_ID_WORLD_V4	   9
 #define AXO_ID_WORLD_V6	   10
+
+/* From here on identities are a node's own business: prefixes outside the cluster, ... */
+#define AXO_ID_LOCAL_SCOPE (1U << 24)
+/* ... and other nodes by their labels. */
+#define AXO_ID_NODE_SCOPE (2U << 24)
 
 /* Direction, seen from the subject (the local endpoint). As in policy keys and metrics. */
 #define AXO_DIR_INGRESS 0
@@ -135,6 +141,19 @@ struct axo_ctx {
 	__u32 path_mtu; /* bytes of L3 packet that fit towards the destination; 0: unknown */
 	__u32 note[8];	/* free for stages to hand facts to later stages of the same plugin */
 };
+
+/* Whether an identity is another node's. */
+static __always_inline int axo_identity_is_remote_node(__u32 identity)
+{
+	return identity == AXO_ID_REMOTE_NODE || identity == AXO_ID_APISERVER ||
+	       (identity >= AXO_ID_NODE_SCOPE && identity < AXO_ID_NODE_SCOPE + AXO_ID_LOCAL_SCOPE);
+}
+
+/* Whether an identity is a node's, this one's too. */
+static __always_inline int axo_identity_is_node(__u32 identity)
+{
+	return identity == AXO_ID_HOST || axo_identity_is_remote_node(identity);
+}
 
 static __always_inline void axo_addr_set4(struct axo_addr *a, __be32 v4)
 {

@@ -151,6 +151,9 @@ class Kernel:
 
     # Policy and files
 
+    async def realised(self) -> None:
+        """All is, at once."""
+
     async def wait_for(self, identity: int) -> int:
         self.step("policy", DatapathError("does not fit"))
         await self.gate_open.wait()

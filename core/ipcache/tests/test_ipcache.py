@@ -39,7 +39,8 @@ class World:
         self.ipcache.add_world(ipv4=True, ipv6=True)
         _, self.nodes = node_tables(tables)
         self.endpoints = cluster_endpoint_table(tables)
-        IpcacheFeeder(self.ipcache, self.nodes, self.endpoints)
+        number = lambda node: int(Reserved.HOST if node.local else Reserved.REMOTE_NODE)  # noqa: E731
+        IpcacheFeeder(self.ipcache, self.nodes, self.endpoints, identity_of=number)
 
     def flush(self) -> None:
         for table in (self.nodes, self.endpoints):

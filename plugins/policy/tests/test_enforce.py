@@ -46,20 +46,6 @@ def test_what_is_switched_off(spec: dict[str, Any], field: str) -> None:
     assert require(rules, everything()) == rules
 
 
-@pytest.mark.parametrize(
-    "item",
-    [
-        {"toEntities": ["world", "kube-apiserver"]},
-        {"toEndpoints": [{"matchLabels": {"reserved:kube-apiserver": ""}}]},
-    ],
-)
-def test_nobody_is_the_api_server_yet(item: dict[str, Any]) -> None:
-    """A deny of it would deny nothing; as a part of the cluster it does no harm."""
-    with pytest.raises(UnenforceableError):
-        require(decode(policy(egressDeny=[item])), everything())
-    assert require(decode(policy(egress=[{"toEntities": ["cluster"]}])), everything())
-
-
 def test_the_node_is_never_locked() -> None:
     """Without the host firewall a ``nodeSelector`` policy is refused and locks nobody."""
     body = policy(clusterwide=True, ingress=[{}])

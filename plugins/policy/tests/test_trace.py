@@ -15,12 +15,14 @@ import pytest
 from attrs import evolve
 
 from axoneme.core.errors import ApiError
+from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.identities.reserved import reserved_identities
 from axoneme.core.ipcache.remote import ClusterEndpoint
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.node import Node as NodeRow
 from axoneme.core.model.policy import FqdnPeer
 from axoneme.core.nodes.directory import node_tables
+from axoneme.core.nodes.identities import NodeIdentities
 from axoneme.plugins.policy.ends import names
 from axoneme.plugins.policy.tests.test_manager import CLIENT, WEB, FakeMaps, Node, policy
 from axoneme.plugins.policy.trace import Tracer
@@ -72,6 +74,10 @@ async def made(tmp_path: Path) -> AsyncIterator[World]:
     agent = SimpleNamespace(
         node_name="node1", ipv4=True, ipv6=True, tables=node.tables, store=node.store,
         ipcache=node.ipcache, config=config,
+        node_identities=NodeIdentities(
+            node.tables["identities"], nodes, remote_labels=False, host_labels=False,
+            chosen=LabelFilter.of_nodes(), realised=lambda: None,
+        ),
     )  # fmt: skip
     async with node:
         endpoint = evolve(

@@ -23,6 +23,7 @@ from axoneme.plugins.tunnel.datapath import SOURCE, STAGES
 
 pytestmark = pytest.mark.root
 
+NODE_SCOPE = 2 << 24
 FAMILIES = ("4", "6")
 POD = {"4": "10.244.1.5", "6": "fd00:10:244:1::5"}
 ROUTER = {"4": "10.244.1.1", "6": "fd00:10:244:1::1"}
@@ -300,11 +301,16 @@ def test_world_gets_its_family_back(bench: PacketBench, family: str, world: int,
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_remote_node_may_be_more(bench: PacketBench, family: str) -> None:
-    """A node that the ipcache knows as kube-apiserver is that."""
+    """A node that the ipcache knows as kube-apiserver, or by its labels, is that; whoever is no
+    node is not, whatever another one says."""
     packet = ip(family, REMOTE_NODE[family], POD[family]) / TCP(sport=1, dport=80)
     assert receive(bench, packet, 6) == (REDIRECT, 6)
-    bench.prefix(f"{REMOTE_NODE[family]}/{BITS[family]}", 7, REMOTE_NODE["4"], DIRECT)
-    assert receive(bench, packet, 6) == (REDIRECT, 7)
+    for known in (7, NODE_SCOPE + 5):
+        bench.prefix(f"{REMOTE_NODE[family]}/{BITS[family]}", known, REMOTE_NODE["4"], DIRECT)
+        assert receive(bench, packet, 6) == (REDIRECT, known)
+        assert receive(bench, packet, 7) == (REDIRECT, known)
+    assert receive(bench, packet, NODE_SCOPE + 5)[0] == SHOT
+    assert drop(bench) == "INVALID_IDENTITY"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
