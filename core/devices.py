@@ -20,6 +20,8 @@ Address = IPv4Address | IPv6Address
 
 FOREIGN_PREFIXES = ("lo", "axo", "cilium", "lxc", "veth", "docker", "cali", "cbr")
 """Names that are never taken without being asked for by ``devices``."""
+SERVICES = "kube-ipvs0"
+"""The device on which kube-proxy, as IPVS, keeps the addresses of services."""
 
 
 @frozen
@@ -40,6 +42,8 @@ class NodeDevices:
     """The native devices; the first is the direct-routing one, towards the other nodes."""
 
     devices: tuple[Device, ...] = ()
+    others: tuple[Address, ...] = ()
+    """Addresses of the node's other links, which it answers for as well."""
 
     @property
     def direct(self) -> Device | None:
@@ -92,7 +96,17 @@ def detect(
         chosen += [x for x in usable if x.name == direct and x not in chosen]
     found = [_device(x, addresses) for x in chosen]
     found.sort(key=lambda d: (d.name != direct, not d.addresses, d.index))
-    return NodeDevices(tuple(found))
+    return NodeDevices(tuple(found), _other_addresses(links, addresses, found))
+
+
+def _other_addresses(
+    links: Sequence[LinkInfo], addresses: Sequence[AddressInfo], chosen: Sequence[Device]
+) -> tuple[Address, ...]:
+    """What the node answers for beside the chosen devices; never a service's, which IPVS keeps."""
+    left_out = {x.index for x in links if x.name == SERVICES or x.alias.startswith(LINK_ALIAS)}
+    left_out |= {d.index for d in chosen}
+    found = (a.interface.ip for a in addresses if a.index not in left_out)
+    return tuple(sorted({a for a in found if not (a.is_link_local or a.is_loopback)}, key=str))
 
 
 def _may_be_native(link: LinkInfo, *, named: bool) -> bool:

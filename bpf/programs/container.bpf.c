@@ -128,14 +128,21 @@ static __always_inline int axo_container_away(struct __sk_buff *skb, struct axo_
 
 	if (axo_is_loopback(&ctx->daddr))
 		return -AXO_DROP_UNROUTABLE;
-	if (axo_is_nodes_link(ctx)) {
-		axo_trace(skb, ctx, AXO_TRACE_TO_HOST, 0);
-		return TC_ACT_OK;
-	}
 	ret = AXO_STAGES(egress_forward);
 	if (ret != AXO_NEXT)
 		return ret;
 	axo_trace(skb, ctx, AXO_TRACE_TO_STACK, 0);
+	return TC_ACT_OK;
+}
+
+/* Destination is this node itself. */
+static __always_inline int axo_container_host(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	int ret = AXO_STAGES(host_ingress);
+
+	if (ret != AXO_NEXT)
+		return ret;
+	axo_trace(skb, ctx, AXO_TRACE_TO_HOST, 0);
 	return TC_ACT_OK;
 }
 
@@ -160,12 +167,11 @@ static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_
 		return ret;
 	if (AXO_UNLIKELY(ctx->proxy_port) && ctx->ct_state <= AXO_CT_ESTABLISHED)
 		return axo_container_proxy(skb, ctx);
-	if (!ep)
-		return axo_container_away(skb, ctx);
-	if (!(ep->flags & AXO_EP_HOST))
+	if (ep && !(ep->flags & AXO_EP_HOST))
 		return axo_deliver_endpoint(skb, ctx, ep);
-	axo_trace(skb, ctx, AXO_TRACE_TO_HOST, 0);
-	return TC_ACT_OK;
+	if (!ep && !axo_is_nodes_link(ctx))
+		return axo_container_away(skb, ctx);
+	return axo_container_host(skb, ctx);
 }
 
 int from_container(struct __sk_buff *skb)
@@ -199,6 +205,11 @@ static __always_inline int axo_to_container(struct __sk_buff *skb, struct axo_ct
 	ret = axo_control_to(ctx, local);
 	if (ret != AXO_NEXT)
 		return ret;
+	if (local) {
+		ret = AXO_STAGES(host_egress);
+		if (ret != AXO_NEXT)
+			return ret;
+	}
 	ret = axo_ingress(skb, ctx);
 	if (ret != AXO_NEXT)
 		return ret;

@@ -5,8 +5,8 @@
  *	from_netdev  tc ingress: answers get their pod's address back, pods get what is theirs
  *	to_netdev    tc egress: masquerading
  *
- * The node's own traffic passes here too. It is none of our business: what is neither from nor to a
- * pod of this node goes on untouched, whatever it is and however broken.
+ * The node's own traffic passes here too. It is the host firewall's business alone: without one, what
+ * is neither from nor to a pod of this node goes on untouched, whatever it is and however broken.
  */
 #include "axo/abi.h"
 #include "axo/maps.h"
@@ -40,6 +40,20 @@ static __always_inline int axo_netdev_unparsed(const struct axo_ctx *ctx,
 	if (!ctx->family)
 		return TC_ACT_OK;
 	return axo_netdev_is_pod(ours) ? reason : TC_ACT_OK;
+}
+
+/* The same for what comes in: it may be for the node itself. */
+static __always_inline int axo_netdev_unparsed_in(struct __sk_buff *skb, struct axo_ctx *ctx,
+						  int reason)
+{
+	int whose;
+
+	if (!ctx->family)
+		return TC_ACT_OK;
+	whose = axo_netdev_whose(&ctx->daddr);
+	if (whose == AXO_NETDEV_POD)
+		return reason;
+	return whose == AXO_NETDEV_NODE ? AXO_STAGES(host_unparsed) : TC_ACT_OK;
 }
 
 /*
@@ -81,25 +95,30 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 		return TC_ACT_OK;
 	ret = axo_parse(skb, ctx);
 	if (ret != AXO_NEXT)
-		return axo_netdev_unparsed(ctx, &ctx->daddr, ret);
+		return axo_netdev_unparsed_in(skb, ctx, ret);
 	/* a pod of this node speaks through its own device, never from out there */
 	source = axo_netdev_whose(&ctx->saddr);
 	if (source == AXO_NETDEV_POD)
 		return -AXO_DROP_INVALID_SIP;
 	/* nor does anybody speak from an address that no router forwards */
-	if (AXO_UNLIKELY(axo_addr_is_martian(&ctx->saddr) || (ctx->pkt & AXO_PKT_LINKLOCAL)))
-		return axo_netdev_is_pod(&ctx->daddr) ? -AXO_DROP_INVALID_SIP : TC_ACT_OK;
-	ret = axo_netdev_receiver(skb, ctx, &to);
-	if (ret != AXO_NEXT || !to)
-		return ret;
-	if (to->flags & AXO_EP_HOST) {
-		ctx->dst_identity = AXO_ID_HOST;
-		return AXO_NEXT;
+	if (AXO_UNLIKELY(axo_addr_is_martian(&ctx->saddr) || (ctx->pkt & AXO_PKT_LINKLOCAL))) {
+		if (axo_netdev_is_pod(&ctx->daddr))
+			return -AXO_DROP_INVALID_SIP;
+		if (!(ctx->pkt & AXO_PKT_LINKLOCAL))
+			return TC_ACT_OK;
+	} else {
+		ret = axo_netdev_receiver(skb, ctx, &to);
+		if (ret != AXO_NEXT || !to)
+			return ret;
+		if (!(to->flags & AXO_EP_HOST)) {
+			/* nor this node to its pods: conntrack would take it for a known peer */
+			if (AXO_UNLIKELY(source))
+				return -AXO_DROP_INVALID_SIP;
+			return axo_deliver_endpoint(skb, ctx, to);
+		}
 	}
-	/* nor does this node speak to its pods from out there: conntrack would take it for a known peer */
-	if (AXO_UNLIKELY(source))
-		return -AXO_DROP_INVALID_SIP;
-	return axo_deliver_endpoint(skb, ctx, to);
+	ctx->dst_identity = AXO_ID_HOST;
+	return AXO_STAGES(host_ingress);
 }
 
 int from_netdev(struct __sk_buff *skb)
@@ -122,6 +141,9 @@ static __always_inline int axo_to_netdev(struct __sk_buff *skb, struct axo_ctx *
 	ret = axo_parse(skb, ctx);
 	if (ret != AXO_NEXT)
 		return axo_netdev_unparsed(ctx, &ctx->saddr, ret);
+	ret = AXO_STAGES(host_egress);
+	if (ret != AXO_NEXT)
+		return ret;
 	return AXO_STAGES(to_netdev_translate);
 }
 

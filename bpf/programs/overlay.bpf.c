@@ -37,6 +37,8 @@ static __always_inline int axo_from_overlay(struct __sk_buff *skb, struct axo_ct
 	ret = axo_deliver_local(skb, ctx);
 	if (ret == AXO_NEXT && ctx->dst_identity != AXO_ID_HOST)
 		return -AXO_DROP_UNROUTABLE;
+	if (ret == AXO_NEXT)
+		ret = AXO_STAGES(host_ingress);
 	if (ret != AXO_NEXT && ret != TC_ACT_OK)
 		return ret;
 	/* To the stack. The frame has the sender's idea of our MAC address. */
@@ -74,6 +76,9 @@ static __always_inline int axo_to_overlay(struct __sk_buff *skb, struct axo_ctx 
 	if (ret != AXO_NEXT)
 		return ret;
 	ret = AXO_STAGES(to_overlay_encap);
+	if (ret != AXO_NEXT)
+		return ret;
+	ret = AXO_STAGES(host_egress);
 	if (ret != AXO_NEXT)
 		return ret;
 	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, skb->ifindex);

@@ -98,6 +98,8 @@ class Agent:
         self.store = store or open_store(config, plugins)
         self.required: list[Table[Any, Any]] = []
         """Tables whose first full content the start waits for; plugins may add theirs."""
+        self.subjects: set[int] = set()
+        """Identities beside the endpoints' whose policy the start waits for."""
         self.reconcilers: dict[str, Any] = {}
         self.added_reconcilers: list[Any] = []
         self.encapsulation: dict[str, int] = {}

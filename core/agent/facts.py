@@ -43,6 +43,7 @@ def host_addresses(agent: Agent) -> set[IPv4Address | IPv6Address]:
     """Every address that is this node itself; it hears what is sent to its networks' broadcast."""
     node = agent.node
     found = {a for d in node.devices.devices for a in d.addresses}
+    found |= set(node.devices.others)
     return found | broadcasts(node.devices) | set(node.internal) | set(node.routers)
 
 

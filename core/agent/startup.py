@@ -112,7 +112,7 @@ class Startup:
     async def _await_policy(self) -> None:
         """Old programs keep the old policy until the policy of every endpoint is in its map."""
         agent = self.agent
-        identities = {e.identity for e in agent.endpoints.table.rows()}
+        identities = agent.subjects | {e.identity for e in agent.endpoints.table.rows()}
         for identity in sorted(identities):
             try:
                 await agent.realizer.policy(identity)

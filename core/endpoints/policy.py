@@ -8,6 +8,10 @@ from typing import Protocol
 class PolicyGate(Protocol):
     """Provided by the policy plugin. Without a provider endpoints are ready without policy."""
 
+    def hold(self, identity: int) -> None:
+        """Keep the policy of an identity in force that no endpoint has: the node's own."""
+        ...
+
     async def realised(self) -> None:
         """Return once all that is known of identities and rules at the call is in the kernel."""
         ...

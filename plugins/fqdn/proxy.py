@@ -32,7 +32,7 @@ from axoneme.plugins.fqdn.messages import (
     with_id,
 )
 from axoneme.plugins.fqdn.rules import MAX_ROWS, RuleBook, from_plain
-from axoneme.plugins.fqdn.sockets import Place, Replies, place, receive
+from axoneme.plugins.fqdn.sockets import Place, Replies, marked, place, receive
 
 log = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class DnsProxy:
 async def _ask_datagram(wire: bytes, number: int, question: Question, server: Place) -> bytes:
     loop = asyncio.get_running_loop()
     family = socket.AF_INET if server[0].version == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+    with marked(family, socket.SOCK_DGRAM) as sock:
         await loop.sock_connect(sock, (str(server[0]), server[1]))
         await loop.sock_sendall(sock, wire)
         while True:  # others' datagrams are not ours, and wait for the real one goes on
@@ -221,7 +221,14 @@ async def _ask_datagram(wire: bytes, number: int, question: Question, server: Pl
 
 
 async def _ask_stream(wire: bytes, number: int, question: Question, server: Place) -> bytes:
-    reader, writer = await asyncio.open_connection(str(server[0]), server[1])
+    family = socket.AF_INET if server[0].version == 4 else socket.AF_INET6
+    sock = marked(family, socket.SOCK_STREAM)
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (str(server[0]), server[1]))
+        reader, writer = await asyncio.open_connection(sock=sock)
+    except BaseException:
+        sock.close()
+        raise
     try:
         writer.write(struct.pack("!H", len(wire)) + wire)
         await writer.drain()

@@ -23,14 +23,24 @@ MAX_QUERY: Final = 4096
 MAX_REPLY_SOCKETS: Final = 256
 TRIES: Final = 50
 
+MARK: Final = 0xB00
+"""``AXO_MARK_PROXY``"""
+
 Address = IPv4Address | IPv6Address
 Place = tuple[Address, int]
 """Address and port."""
 
 
-def transparent(family: int, kind: int) -> socket.socket:
-    """A non-blocking socket that may have any address."""
+def marked(family: int, kind: int) -> socket.socket:
+    """A non-blocking socket whose packets the node knows as a proxy's, not as its own."""
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+    return sock
+
+
+def transparent(family: int, kind: int) -> socket.socket:
+    """Such a socket that may have any address."""
+    sock = marked(family, kind)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

@@ -60,6 +60,12 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
     if HOST in rule.subject.requirements and not able.host:
         spec = path.partition(".ingress")[0].partition(".egress")[0].partition(".enableDefault")[0]
         return f"{spec}.nodeSelector", "needs the host firewall", "set enable-host-firewall=true"
+    if HOST in rule.subject.requirements and rule.l7 is not None:
+        what = "does not go with nodeSelector: no proxy sees what the node itself sends"
+        return f"{path}.rules.{rule.l7.protocol}", what, ""
+    if HOST in rule.subject.requirements and rule.fqdns:
+        what = "does not go with nodeSelector: nobody learns the names that the node asks for"
+        return f"{_item(rule)}.toFQDNs", what, ""
     if rule.action == Action.PASS and not able.passes:
         what = "Pass does not go with policy-cidr-match-mode"
         return f"{_item(rule)}.action", what, "unset policy-cidr-match-mode"

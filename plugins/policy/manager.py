@@ -75,6 +75,7 @@ class PolicyManager:
         self._of_identity: dict[int, set[int]] = {}
         self._waiting: Counter[int] = Counter()
         self._kept: Counter[int] = Counter()
+        self._held: set[int] = set()
         self.ports = PeerPorts(engine)
         self._peer_table: Table[tuple[str, str], Any] | None = None
         self._known = KnownPeers()
@@ -183,7 +184,7 @@ class PolicyManager:
         members = self._of_identity.get(identity)
         if not members and self._kept[identity]:
             return  # as it was, port names too
-        if members or self._waiting[identity]:
+        if members or self._waiting[identity] or identity in self._held:
             pods = [self._endpoints[n].named_ports for n in members or ()]
             self.engine.set_subject(identity, pods)
         else:
@@ -273,6 +274,11 @@ class PolicyManager:
             )
 
     # What endpoints ask
+
+    def hold(self, identity: int) -> None:
+        """See :class:`PolicyGate`."""
+        self._held.add(identity)
+        self._update_subject(identity)
 
     async def wait_for(self, identity: int) -> int:
         """Return the revision in force once the policy of ``identity`` is in the kernel."""

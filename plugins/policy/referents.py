@@ -51,6 +51,8 @@ class SliceRow:
     name: str
     service: ServiceName
     addresses: tuple[Address, ...]
+    ports: tuple[int, ...] = ()
+    """TCP ports, host order."""
 
 
 def referent_tables(
@@ -116,7 +118,21 @@ def decode_slice(obj: ClusterObject) -> SliceRow | None:
                 path = f"endpoints[{index}].addresses[{number}]"
                 raise InvalidObjectError(str(obj.key), path, "is no address") from None
     name = obj.key.namespace, service
-    return SliceRow(obj.key.namespace, obj.key.name, name, tuple(dict.fromkeys(found)))
+    return SliceRow(
+        obj.key.namespace, obj.key.name, name, tuple(dict.fromkeys(found)), _tcp_ports(obj)
+    )
+
+
+def _tcp_ports(obj: ClusterObject) -> tuple[int, ...]:
+    listed: Any = obj.body.get("ports") or ()
+    if not isinstance(listed, list | tuple):
+        raise InvalidObjectError(str(obj.key), "ports", "must be a list")
+    ports = [p.get("port") for p in listed if isinstance(p, Mapping) and _is_tcp(p)]
+    return tuple(p for p in ports if isinstance(p, int) and 0 < p < 65536)
+
+
+def _is_tcp(port: Mapping[str, Any]) -> bool:
+    return str(port.get("protocol", "TCP")) == "TCP"
 
 
 def _pairs(mapping: Mapping[str, str]) -> Pairs:

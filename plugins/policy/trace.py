@@ -105,6 +105,7 @@ class Tracer:
     async def side(self, own: End, peer: End, direction: int, packet: Packet) -> dict[str, Any]:
         """What the policy of ``own`` says, in one direction."""
         peer = self.ends.seen_from(peer, own.node)
+        own = self.ends.seen_from(own, own.node)
         if not self._is_subject(own):
             reason = f"{own.name} is no endpoint: nothing is enforced"
             return _nothing(peer, reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
+from inspect import signature
 from itertools import chain, combinations
 from pathlib import Path
 from types import ModuleType
@@ -79,7 +80,9 @@ def registry_of(names: tuple[str, ...], settings: dict[str, str]) -> DatapathReg
     registry = DatapathRegistry()
     registration.register(registry, config)
     for name in names:
-        PLUGINS[name].axoneme_register_datapath(datapath=registry, config=config)
+        register = PLUGINS[name].axoneme_register_datapath
+        given = {"datapath": registry, "config": config}
+        register(**{k: v for k, v in given.items() if k in signature(register).parameters})
     return registry
 
 

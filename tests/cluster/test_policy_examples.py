@@ -37,6 +37,7 @@ READ_ONLY = {
     "cilium-from-nodes": "test_node_policy.py tries it",
     "cilium-to-nodes": "test_node_policy.py tries it",
     "cilium-entity-kube-apiserver": "test_node_policy.py tries it",
+    "clusterwide-host": "test_host_firewall.py tries it",
     "names-exact": "needs a DNS server",
     "names-pattern": "needs a DNS server",
 }

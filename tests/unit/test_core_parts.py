@@ -128,6 +128,15 @@ def test_devices_by_patterns() -> None:
     assert not matches("wlan0", ("eth+",))
 
 
+def test_addresses_of_other_links_are_the_nodes_too() -> None:
+    """All that it answers for: not link-local, not loopback, not the services that IPVS keeps."""
+    links = [*LINKS, LinkInfo(7, "docker0"), LinkInfo(8, "kube-ipvs0")]
+    more = [(1, "127.0.0.1/8"), (5, "10.0.0.1/32"), (7, "172.17.0.1/16"), (8, "10.96.0.1/32")]
+    addresses = [*ADDRESSES, *(AddressInfo(i, ip_interface(a)) for i, a in more)]
+    found = detect(links, addresses, DEFAULT)
+    assert [str(a) for a in found.others] == ["172.17.0.1", "fd00::2"]
+
+
 def test_direct_routing_device_comes_first() -> None:
     """The named device leads, also when the default route is elsewhere."""
     found = detect(LINKS, ADDRESSES, DEFAULT, direct="eth1")

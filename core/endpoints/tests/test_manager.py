@@ -151,6 +151,9 @@ class Kernel:
 
     # Policy and files
 
+    def hold(self, identity: int) -> None:
+        """Nobody asks here."""
+
     async def realised(self) -> None:
         """All is, at once."""
 
