@@ -83,6 +83,9 @@ class PolicyObjects:
         if event.type == "deleted":
             self._remove(event.key)
         elif event.obj is not None and event.type != "invalid":
+            row = self._tables.policies.get(event.key)
+            if row is not None and row.valid and self._sources.unchanged(event.obj):
+                return  # somebody wrote its status
             self._put(event.key, self._sources.put(event.obj), event.type)
         else:
             self._put(event.key, self._sources.refuse(event.key, event.message), event.type)

@@ -54,6 +54,10 @@ class PolicySources:
         self._locks.pop(obj.key, None)
         return self._accept(obj.key, rules, InForce.CURRENT, "")
 
+    def unchanged(self, obj: ClusterObject) -> bool:
+        """Whether an object is what its rules were made of; only its status may differ."""
+        return self._refused.get(obj.key) == "" and self._last_good.holds(obj)
+
     def refuse(self, key: ObjectKey, message: str) -> Outcome:
         """The text of an object cannot even be read."""
         return self._refuse(key, message)

@@ -1,4 +1,5 @@
-"""The policy engine at scale, without a lab: ``python -m tests.perf.engine`` prints JSON.
+"""The policy engine at scale, without a lab: ``python -m tests.perf.engine`` prints JSON, and
+``make bench ARGS=engine`` the medians of several such processes.
 
 10,000 identities in 100 groups of 100, 100 policies, each of which opens ten ports of one group to
 ten others; 100 groups have an endpoint here. A process of its own, so that what its memory grows
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ from axoneme.core.model.policy import (
     Selector,
 )
 from axoneme.plugins.policy.engine import PolicyEngine
+from tests.perf.measure import Result, Sample
 
 IDENTITIES: Final = 10_000
 GROUPS: Final = 100
@@ -41,6 +44,28 @@ PREFIXES: Final = 1000
 ROUNDS: Final = 5
 
 Numbers = dict[str, float]
+Note = Callable[[str], None]
+
+ROWS: Final = (
+    ("full_ms", "ms", "all of 10,000 identities by 100 policies", "note", None),
+    ("entries", "", "entries of those, of 100 subjects", "note", None),
+    ("entries_mib", "MiB", "memory of those entries", "note", None),
+    ("identities_mib", "MiB", "memory of 10,000 identities", "note", None),
+    ("known_pod_decisions", "decisions", "a new pod with a known identity", "0", 0.0),
+    ("known_pod_ms", "ms", "a new pod with a known identity", "note", None),
+    (
+        "new_identity_decisions",
+        "decisions",
+        "a new identity, which ten policies select",
+        "≤ 10",
+        10.0,
+    ),
+    ("new_identity_ms", "ms", "a new identity, which ten policies select", "note", None),
+    ("one_policy_ms", "ms", "one policy, of 1,000 peers", "note", None),
+    ("prefixes_new_ms", "ms", "a rule for 1,000 prefixes", "note", None),
+    ("prefixes_changed_ms", "ms", "one of those prefixes is another", "note", None),
+)
+"""Figure, unit, words, target, limit."""
 
 
 def resident() -> float:
@@ -172,6 +197,21 @@ def prefixes(engine: PolicyEngine) -> Numbers:
             yield timed(lambda n=i + 1: engine.set_rules(*prefix_policy(n)), engine)  # type: ignore[misc]
 
     return found | _medians("prefixes_changed", changed())
+
+
+def bench(folder: Path, repetitions: int, note: Note, wanted: set[str]) -> Iterator[Result]:
+    """Each repetition is a process of its own."""
+    if "engine" not in wanted:
+        return
+    found: list[Numbers] = []
+    for number in range(repetitions):
+        command = [sys.executable, "-m", "tests.perf.engine"]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+        note(f"engine: repetition {number + 1} of {repetitions}")
+    for name, unit, words, target, limit in ROWS:
+        sample = Sample(tuple(numbers[name] for numbers in found))
+        met = None if limit is None else sample.median <= limit
+        yield Result("engine", words, unit, sample, None, target, met)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,22 @@ def sources(tmp_path: Path) -> PolicySources:
     return made(tmp_path)
 
 
+MADE: list[LastGood] = []
+
+
 def made(folder: Path) -> PolicySources:
-    return PolicySources(lambda obj: decode_object(obj) or [], LastGood(folder / "policies"))
+    """An agent's; those before it have ended, or written what they had to."""
+    for earlier in MADE:
+        earlier.saved()
+    MADE.append(LastGood(folder / "policies"))
+    return PolicySources(lambda obj: decode_object(obj) or [], MADE[-1])
+
+
+@pytest.fixture(autouse=True)
+def _forget_agents() -> Iterator[None]:
+    yield
+    while MADE:
+        MADE.pop().saved()
 
 
 @pytest.mark.parametrize("bad", [WRONG, AHEAD])
@@ -123,13 +138,52 @@ def test_a_decoder_that_breaks_is_one_bad_object(tmp_path: Path) -> None:
     assert not outcome.row.valid and "surprise" in outcome.row.message
 
 
+def test_a_burst_ends_with_the_last_version(tmp_path: Path) -> None:
+    """Versions that come while the disk is slow: what is read back is the newest, or nothing."""
+    sources = made(tmp_path)
+    for port in range(1, 50):
+        sources.put(policy({"fromEndpoints": [{}], "toPorts": [{"ports": [{"port": str(port)}]}]}))
+    last = sources.put(GOOD)
+    assert made(tmp_path).put(WRONG).rules == last.rules
+    for _ in range(20):
+        sources.put(GOOD)
+        sources.remove(GOOD.key)
+    assert made(tmp_path).put(WRONG).row.in_force == InForce.NONE
+
+
+def test_a_disk_that_refuses_is_tried_again(tmp_path: Path) -> None:
+    """The rules stay in force; the next event of the object tries to save it again."""
+    (tmp_path / "policies").write_text("a file where the folder should be")
+    sources = made(tmp_path)
+    assert sources.put(GOOD).row.valid
+    MADE[0].saved()
+    assert not sources.unchanged(GOOD)
+    (tmp_path / "policies").unlink()
+    sources.put(GOOD)
+    assert made(tmp_path).put(WRONG).row.in_force == InForce.LAST_GOOD
+
+
+def test_a_status_alone_is_no_change(tmp_path: Path) -> None:
+    """Nor is anything else that rules are not made of."""
+    sources = made(tmp_path)
+    assert not sources.unchanged(GOOD)
+    sources.put(GOOD)
+    item = GOOD.spec["ingress"][0]
+    assert sources.unchanged(policy(item, status={"conditions": []}))
+    assert not sources.unchanged(policy(item, item))
+    sources.put(WRONG)
+    assert not sources.unchanged(GOOD)
+
+
 def test_deleted_objects_leave_no_file(tmp_path: Path) -> None:
     """Also those that were deleted while the agent was away."""
     first = made(tmp_path)
     first.put(GOOD)
+    MADE[0].saved()
     assert len(list((tmp_path / "policies").iterdir())) == 1
     second = made(tmp_path)
     second.synced()
+    MADE[1].saved()
     assert list((tmp_path / "policies").iterdir()) == []
     first.put(GOOD)
     first.remove(GOOD.key)
@@ -139,6 +193,7 @@ def test_deleted_objects_leave_no_file(tmp_path: Path) -> None:
 def test_a_damaged_file_is_no_last_good(tmp_path: Path) -> None:
     """Half a file is reported and ignored."""
     made(tmp_path).put(GOOD)
+    MADE[0].saved()
     [file] = (tmp_path / "policies").iterdir()
     file.write_text(file.read_text()[:20])
     assert made(tmp_path).put(WRONG).row.in_force == InForce.NONE
