@@ -46,6 +46,7 @@ from axoneme.core.ipcache.feeder import IpcacheFeeder
 from axoneme.core.ipcache.generation import IpcacheGeneration, PolicyGeneration, RuntimeSlots
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.ipcache.remote import cluster_endpoint_table
+from axoneme.core.live_options import LiveOptions
 from axoneme.core.metrics import MetricRegistry
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.network import NetworkState
@@ -107,6 +108,8 @@ class Agent:
         self.reflectors: list[Reflector[Any, Any]] = []
         self.conntrack: ConntrackCollector | None = None
         self.runtime: RuntimeSlots | None = None
+        self.live_options = LiveOptions()
+        """What may be changed while the agent runs; plugins add theirs."""
         self.status: str = "starting"
         """What the start is at; ``ready`` once CNI is served."""
         self._make_objects()

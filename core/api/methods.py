@@ -20,6 +20,7 @@ from axoneme.core.api.plugin_views import plugin_detail
 from axoneme.core.api.report import build_report
 from axoneme.core.endpoints.objects import PolicyStatus
 from axoneme.core.errors import ApiError, NotFoundError, NotReadyError
+from axoneme.core.live_options import HOST, NODE
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.state.registry import plain
@@ -45,6 +46,8 @@ def register(api: ApiRouter, agent: Agent) -> None:
         "state.rows": methods.state_rows,
         "endpoint.list": methods.endpoint_list,
         "endpoint.get": methods.endpoint_get,
+        "config.live": methods.live_options,
+        "config.change": methods.live_change,
         "identity.list": methods.identity_list,
         "identity.get": methods.identity_get,
         "ip.list": methods.ip_list,
@@ -113,7 +116,10 @@ class Methods:
 
     def _endpoint_view(self, row: Endpoint) -> dict[str, Any]:
         policy = self.agent.services.find(PolicyStatus)  # type: ignore[type-abstract]
-        return views.endpoint_view(row, policy.status_of(row.identity) if policy else None)
+        if policy is None:
+            return views.endpoint_view(row, None)
+        audit = policy.audits(row.id)
+        return views.endpoint_view(row, policy.status_of(row.identity), audit=audit)
 
     async def endpoint_list(self, params: Params) -> Any:
         """Every endpoint of this node, by id."""
@@ -122,14 +128,36 @@ class Methods:
 
     async def endpoint_get(self, params: Params) -> Any:
         """The endpoint that ``id`` names: number, namespace/pod, address, or attachment."""
-        name = text(params, "id")
-        for row in self.agent.tables["endpoints"].rows():
+        return self._endpoint_view(self._endpoint(text(params, "id")))
+
+    def _endpoint(self, name: str) -> Endpoint:
+        rows: list[Endpoint] = self.agent.tables["endpoints"].rows()
+        for row in rows:
             names = {str(row.id), row.name, str(row.ipv4), str(row.ipv6), row.attachment_id}
             if name in names or row.attachment_id.split(":")[0] == name:
-                return self._endpoint_view(row)
+                return row
         raise NotFoundError(
             f"no endpoint {name!r} on this node", hint="axoneme endpoint list shows them"
         )
+
+    async def live_options(self, params: Params) -> Any:
+        """Options that may change while the agent runs, of the node or of an endpoint ``id``."""
+        return self.agent.live_options.view(self._scope(params))
+
+    async def live_change(self, params: Params) -> Any:
+        """Set ``values``, a mapping of options, for the node or an endpoint ``id``: all or none."""
+        values, scope = params.get("values"), self._scope(params)
+        if not isinstance(values, dict) or not values:
+            raise ApiError("values must be a mapping of options", code="bad-request")
+        options = self.agent.live_options
+        changed = await options.apply({n: str(v) for n, v in values.items()}, scope)
+        return {"changed": changed, "options": options.view(scope)}
+
+    def _scope(self, params: Params) -> int:
+        if not params.get("id"):
+            return NODE
+        name = text(params, "id")
+        return HOST if name == "host" else self._endpoint(name).id
 
     def _users(self) -> dict[int, int]:
         counts: dict[int, int] = {}

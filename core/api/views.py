@@ -12,18 +12,21 @@ from axoneme.core.model.node import Node
 from axoneme.core.state.registry import plain
 
 
-def enforcement(status: Mapping[str, Any] | None) -> tuple[str, str]:
-    """``Enabled`` or ``Disabled`` for ingress and egress, out of a policy status."""
+def enforcement(status: Mapping[str, Any] | None, *, audit: bool = False) -> tuple[str, str]:
+    """``Enabled``, ``Disabled`` or ``Disabled (Audit)`` for ingress and egress."""
+    enabled = "Disabled (Audit)" if audit else "Enabled"
     words = []
     for direction in ("ingress", "egress"):
         part = (status or {}).get(direction) or {}
-        words.append("Enabled" if part.get("enforcing") else "Disabled")
+        words.append(enabled if part.get("enforcing") else "Disabled")
     return words[0], words[1]
 
 
-def endpoint_view(endpoint: Endpoint, policy: Mapping[str, Any] | None) -> dict[str, Any]:
-    """An endpoint. ``policy`` holds ``Enabled`` or ``Disabled`` by direction."""
-    words = enforcement(policy)
+def endpoint_view(
+    endpoint: Endpoint, policy: Mapping[str, Any] | None, *, audit: bool = False
+) -> dict[str, Any]:
+    """An endpoint. ``policy`` holds the words of :func:`enforcement` by direction."""
+    words = enforcement(policy, audit=audit)
     return {
         "id": endpoint.id,
         "name": endpoint.name,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from axoneme.core.cli.live import change, show_live
 from axoneme.core.cli.options import (
     AgentHandle,
     Given,
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 @click.command("config")
-@click.argument("key", required=False)
+@click.argument("keys", nargs=-1, metavar="[KEY | OPTION=VALUE...]")
+@click.option("--live", is_flag=True, help="Options that may change while the agent runs.")
 @click.option("--changed", is_flag=True, help="Only what differs from its default.")
 @click.option("--describe", is_flag=True, help="Types, defaults and meanings; needs no agent.")
 @config_options
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
 @agent_options
 def config(
     *,
-    key: str | None,
+    keys: tuple[str, ...],
+    live: bool,
     changed: bool,
     describe: bool,
     given: Given,
@@ -37,15 +40,25 @@ def config(
 ) -> None:
     """Show every key, its value, where it comes from and whose it is.
 
-    Asks the agent; with --config-dir, --config or --set it shows what an
-    agent would make of these. A * marks what differs from its default.
+    OPTION=VALUE changes a live option, until the agent starts again. Asks the
+    agent; with --config-dir, --config or --set it shows what an agent would
+    make of these. A * marks what differs from its default.
 
     \b
     axoneme config --changed
     axoneme config routing-mode --node node1
     axoneme config --config-dir /etc/axoneme -o yaml
     axoneme config --describe
+    axoneme config --live
+    axoneme config PolicyAuditMode=Enabled PolicyEnforcement=default
     """
+    if live or any("=" in key for key in keys):
+        options = change(agent, keys) if keys else agent.call("config.live")
+        output.emit(options, lambda: show_live(options, output))
+        return
+    if len(keys) > 1:
+        raise click.UsageError("one key at a time, or OPTION=VALUE for each")
+    key = keys[0] if keys else None
     if describe:
         _describe(given, output, key)
         return

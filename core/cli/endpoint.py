@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from axoneme.core.cli.live import change, show_live
 from axoneme.core.cli.nouns import Noun
 from axoneme.core.cli.options import AgentHandle, agent_options, output_option
 
@@ -54,6 +55,27 @@ def get_endpoint(name: str, *, agent: AgentHandle, output: Output) -> None:
     """
     row = agent.call("endpoint.get", {"id": name})
     output.emit(row, lambda: _show(row, output))
+
+
+@endpoint.command("config")
+@click.argument("name")
+@click.argument("settings", nargs=-1, metavar="[OPTION=VALUE]...")
+@output_option
+@agent_options
+def config_endpoint(
+    name: str, settings: tuple[str, ...], *, agent: AgentHandle, output: Output
+) -> None:
+    """Show or change the options of one endpoint, or of "host", the node itself.
+
+    A change counts at once and lasts as long as the endpoint.
+
+    \b
+    axoneme endpoint config default/web-0
+    axoneme endpoint config host PolicyAuditMode=Enabled
+    axoneme endpoint config 42 PolicyAuditMode=Enabled
+    """
+    rows = change(agent, settings, name) if settings else agent.call("config.live", {"id": name})
+    output.emit(rows, lambda: show_live(rows, output))
 
 
 def _table(rows: list[dict[str, Any]], output: Output) -> None:

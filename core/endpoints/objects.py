@@ -22,6 +22,10 @@ class PolicyStatus(Protocol):
         """``{ingress: {enforcing, state}, egress: {…}}``."""
         ...
 
+    def audits(self, endpoint: int) -> bool:
+        """Whether what policy refuses to an endpoint, by id, is only told."""
+        ...
+
 
 def encode_metadata(endpoint: Endpoint, pod_uid: str, labels: Mapping[str, str]) -> dict[str, Any]:
     """Metadata; the Pod owns the object, so that it goes when the pod does."""

@@ -22,6 +22,8 @@ HELM: Final = {
     "ClusterNetworkPolicy": "k8sClusterNetworkPolicy.enabled",
 }
 
+MODES: Final = ("default", "always", "never")
+
 AUDIT: Final = "policy-audit-mode"
 FRAG_NEEDED: Final = "allow-icmp-frag-needed"
 
@@ -36,7 +38,7 @@ def register(options: OptionRegistry) -> None:
         "string",
         "default",
         "When a direction of an endpoint is default-deny: once a rule selects it, always, never.",
-        choices=("default", "always", "never"),
+        choices=MODES,
         component="policy",
         helm="policyEnforcementMode",
     )
@@ -109,7 +111,6 @@ def match_mode(config: Config) -> int:
 def constants(config: Config) -> dict[str, int]:
     """What the configuration says to the program: constants of ``policy.bpf.c``."""
     found = {
-        "AXO_POLICY_AUDIT": int(config.flag(AUDIT)),
         "AXO_POLICY_ALLOW_FRAG_NEEDED": int(config.flag(FRAG_NEEDED)),
     }
     if mode := match_mode(config):

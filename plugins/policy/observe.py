@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from axoneme.core.live_options import NODE
+from axoneme.plugins.policy.audit import AuditMode
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.tables import PolicyRow
 
@@ -63,16 +65,21 @@ def register_metrics(metrics: MetricRegistry, manager: PolicyManager) -> None:
     )
 
 
-def report_status(report: StatusReport, manager: PolicyManager, mode: str) -> None:
+def report_status(report: StatusReport, manager: PolicyManager, audit: AuditMode) -> None:
     """One line, one component, and each refused policy in the details."""
     tables = manager.tables
     refused, full = _refused(manager), overflowed(manager)
     errors = {k: v for k, v in manager.reconciler.errors.items() if k not in full}
     entries = sum(row.size for row in tables.subjects())
+    mode = manager.engine.settings.mode
+    audited = " (audited)" if audit.audits(NODE) else ""
+    if not audited and len(audit):
+        audited = f" ({len(audit)} endpoints audited)"
     report.line(
         "Policy",
-        f"Mode: {mode}   Policies: {len(tables.policies)}   Identities: {len(tables.subjects())}   "
-        f"Entries: {entries}   Revision: {manager.revision}",
+        f"Mode: {mode}{audited}   Policies: {len(tables.policies)}   "
+        f"Identities: {len(tables.subjects())}   Entries: {entries}   "
+        f"Revision: {manager.revision}",
     )
     if full:
         report.component("policy", "Failure", f"{len(full)} identities locked: policy too large")

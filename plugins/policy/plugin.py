@@ -120,7 +120,8 @@ def axoneme_register_metrics(metrics: MetricRegistry, agent: Agent) -> None:
 @hookimpl
 def axoneme_report_status(report: StatusReport, agent: Agent) -> None:
     """Line ``Policy``, component ``policy``."""
+    from axoneme.plugins.policy.audit import AuditMode
     from axoneme.plugins.policy.manager import PolicyManager
     from axoneme.plugins.policy.observe import report_status
 
-    report_status(report, agent.services.get(PolicyManager), str(agent.config["enable-policy"]))
+    report_status(report, agent.services.get(PolicyManager), agent.services.get(AuditMode))

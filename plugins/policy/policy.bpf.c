@@ -18,11 +18,6 @@
 #define AXO_POLICY_ALLOW_FRAG_NEEDED 1
 #endif
 
-/* policy-audit-mode: what no rule allows is told, and let through */
-#ifndef AXO_POLICY_AUDIT
-#define AXO_POLICY_AUDIT 0
-#endif
-
 static __always_inline __be16 policy_port(const struct axo_ctx *ctx)
 {
 	if (ctx->proto == (ctx->family == 4 ? AXO_PROTO_ICMP : AXO_PROTO_ICMP6))
@@ -176,6 +171,20 @@ static __always_inline int policy_is_frag_needed(const struct axo_ctx *ctx)
 	return ctx->icmp_type == AXO_ICMP4_UNREACHABLE && ctx->icmp_code == AXO_ICMP4_FRAG_NEEDED;
 }
 
+/* Audit mode: what no rule allows is told, and let through. */
+static __always_inline int policy_is_audited(const struct axo_ctx *ctx, u32 subject, u8 dir)
+{
+	struct axo_policy_audit_key key = {};
+
+	if (axo_policy_audit.lookup(&key))
+		return 1;
+	if (subject == AXO_ID_HOST)
+		key.endpoint = AXO_POLICY_AUDIT_HOST;
+	else
+		key.endpoint = dir == AXO_DIR_EGRESS ? ctx->src_id : ctx->dst_id;
+	return key.endpoint && axo_policy_audit.lookup(&key);
+}
+
 static __always_inline int policy_decide(struct __sk_buff *skb, struct axo_ctx *ctx, u32 subject,
 					 u32 peer, u8 dir)
 {
@@ -187,7 +196,8 @@ static __always_inline int policy_decide(struct __sk_buff *skb, struct axo_ctx *
 	if (ret == AXO_NEXT && ctx->ct_state != AXO_CT_NEW)
 		return ret;
 	ctx->verdict = ret == AXO_NEXT ? AXO_VERDICT_ALLOWED : AXO_VERDICT_DENIED;
-	if (AXO_POLICY_AUDIT && (ret == -AXO_DROP_POLICY || ret == -AXO_DROP_POLICY_DENY)) {
+	if ((ret == -AXO_DROP_POLICY || ret == -AXO_DROP_POLICY_DENY) &&
+	    policy_is_audited(ctx, subject, dir)) {
 		ctx->verdict = AXO_VERDICT_AUDIT;
 		axo_verdict_event(skb, ctx, -ret);
 		return AXO_NEXT;

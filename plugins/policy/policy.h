@@ -42,6 +42,20 @@ struct axo_policy_value {
 	__u8 prefix_len;   /* bits of the L4 part that this entry states: 0, 8, 9..24 */
 };
 
+/* Endpoints whose refusals are told and let through; 0: all, and the node itself. */
+#define AXO_POLICY_AUDIT_HOST 0xffffffff
+
+struct axo_policy_audit_key {
+	__u32 endpoint;
+};
+
+struct axo_policy_audit {
+	__u32 on;
+};
+
+BPF_F_TABLE("hash", struct axo_policy_audit_key, struct axo_policy_audit, axo_policy_audit, 65536,
+	    BPF_F_NO_PREALLOC);
+
 BPF_F_TABLE("lpm_trie", struct axo_policy_key, struct axo_policy_value, axoscratch_policy, 16384,
 	    BPF_F_NO_PREALLOC);
 BPF_HASH_OF_MAPS(axo_policy, u32, "axoscratch_policy", 65536);

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from axoneme.plugins.policy.audit import AuditMode
 from axoneme.plugins.policy.engine import PolicyEngine
 
 
 class EnforcementStatus:
     """:class:`axoneme.core.endpoints.objects.PolicyStatus`, from the engine."""
 
-    def __init__(self, engine: PolicyEngine) -> None:
+    def __init__(self, engine: PolicyEngine, audit: AuditMode) -> None:
         self._engine = engine
+        self.audits = audit.audits
 
     def status_of(self, identity: int) -> dict[str, Any]:
         """The ``policy`` part of a CiliumEndpoint's status."""

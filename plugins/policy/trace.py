@@ -10,7 +10,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from axoneme.core.errors import ApiError
-from axoneme.core.model.identity import LOCAL_SCOPE, MIN_CLUSTER
+from axoneme.core.live_options import HOST
+from axoneme.core.model.identity import LOCAL_SCOPE, MIN_CLUSTER, Reserved
+from axoneme.plugins.policy.audit import AuditMode
 from axoneme.plugins.policy.decode.ports import ICMP_TYPES, ICMPV6_TYPES
 from axoneme.plugins.policy.ends import IDENTITY, POD, UNMET, End, Ends
 from axoneme.plugins.policy.entries import EGRESS, INGRESS, lookup
@@ -150,7 +152,9 @@ class Tracer:
 
     def _audits(self, own: End) -> bool:
         """Whether what is denied to or from ``own`` is only told."""
-        return bool(self._agent.config.get("policy-audit-mode", False))
+        found = self._agent.services.find(AuditMode)
+        where = HOST if own.identity == Reserved.HOST else own.endpoint
+        return found is not None and found.audits(where)
 
     async def _realised(
         self, own: End, peer: End, direction: int, packet: Packet, answer: Answer

@@ -6,18 +6,23 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from axoneme.core.endpoints.objects import PolicyStatus
 from axoneme.core.endpoints.policy import PolicyGate
 from axoneme.core.errors import InvalidObjectError
 from axoneme.core.identities.prefixes import PrefixLabels
+from axoneme.core.live_options import LiveOption
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.model.policy import Rule
 from axoneme.core.reconcile import Reconciler
 from axoneme.core.store.reflector import Reflector
+from axoneme.plugins.policy import audit as audits
 from axoneme.plugins.policy import cidr_match
 from axoneme.plugins.policy import config as options_of
 from axoneme.plugins.policy.apiserver import ApiServers
+from axoneme.plugins.policy.audit import AuditMode, audit_table
 from axoneme.plugins.policy.cidrs import PrefixIdentities
 from axoneme.plugins.policy.datapath import OUTER, PolicyMaps
 from axoneme.plugins.policy.enforce import Abilities, require
@@ -97,7 +102,11 @@ def setup_agent(agent: Agent) -> None:
     agent.services.provide(PrefixLabels, manager.objects.cidrs)  # type: ignore[type-abstract]
     agent.services.provide(PolicyManager, manager)
     agent.services.provide(PolicyGate, manager)  # type: ignore[type-abstract]
-    agent.services.provide(PolicyStatus, EnforcementStatus(engine))  # type: ignore[type-abstract]
+    audit = _audit_mode(agent)
+    agent.services.provide(AuditMode, audit)
+    status = EnforcementStatus(engine, audit)
+    agent.services.provide(PolicyStatus, status)  # type: ignore[type-abstract]
+    agent.live_options.add(_mode_option(manager))
     agent.reconcilers["policy"] = manager.reconciler
     agent.required.append(tables.policies)
     _follow_referents(agent, manager)
@@ -111,6 +120,43 @@ def setup_agent(agent: Agent) -> None:
     agent.tasks.spawn("policy", partial(_run, agent, manager))
     agent.tasks.spawn("policy prefixes", manager.objects.cidrs.run)
     agent.tasks.spawn("policy of new programs", partial(_ask_again, agent))
+
+
+def _audit_mode(agent: Agent) -> AuditMode:
+    """Audit mode of the node and of endpoints, with the map that tells the packet path."""
+    table = audit_table(agent.tables)
+    typed = partial(agent.datapath.typed, audits.MAP, audits.AuditKey, audits.AuditValue)
+    target = audits.AuditTarget(typed, agent.policy_generation.bump)
+    reconciler = Reconciler("policy_audit", table, target)
+    agent.add_reconciler(reconciler)
+    path = agent.state_dir / "audited-endpoints.json"
+    default = agent.config.flag(options_of.AUDIT)
+    audit = AuditMode(table, agent.tables["endpoints"], path, default=default)
+    agent.live_options.add(audit.option(reconciler.sync))
+    agent.tasks.spawn("audited endpoints", partial(_prune, agent, audit))
+    return audit
+
+
+async def _prune(agent: Agent, audit: AuditMode) -> None:
+    await agent.maps_ready.wait()
+    audit.prune()
+
+
+def _mode_option(manager: PolicyManager) -> LiveOption:
+    """``PolicyEnforcement``: what ``enable-policy`` says at the start."""
+
+    def change(_: int, mode: str) -> None:
+        manager.engine.set_settings(evolve(manager.engine.settings, mode=mode))
+        manager.changed()
+
+    return LiveOption(
+        "PolicyEnforcement",
+        "When a direction of an endpoint is default-deny",
+        options_of.MODES,
+        lambda _: manager.engine.settings.mode,
+        change,
+        applied=manager.realised,
+    )
 
 
 def _follow_referents(agent: Agent, manager: PolicyManager) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import struct
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from scapy.layers.inet import ICMP, TCP
 from scapy.layers.inet6 import ICMPv6EchoRequest
 from scapy.layers.sctp import SCTP
 
-from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.testing.packets import EGRESS, INGRESS, OK, REDIRECT, SHOT, PacketBench
 
 pytestmark = pytest.mark.root
@@ -220,23 +218,37 @@ def test_a_link_local_address_is_the_node_not_the_world(closed: PacketBench, a: 
     assert closed.events(4)[-1].reason == 2  # to-host
 
 
-@pytest.fixture(scope="module")
-def audited(compile_cache: Path, packet_registry: DatapathRegistry) -> Iterator[PacketBench]:
-    """The programs with ``policy-audit-mode``."""
+def audit(bench: PacketBench, endpoint: int) -> None:
+    """Audit mode of an endpoint, or (0) of the node."""
+    bench.maps["axo_policy_audit"].update(struct.pack("=I", endpoint), struct.pack("=I", 1))
 
-    def edit(text: str) -> str:
-        return "#define AXO_POLICY_AUDIT 1\n" + text
 
-    with PacketBench(packet_registry, cache_dir=compile_cache, edit=edit) as bench:
-        yield bench
+@pytest.fixture
+def audited(closed: PacketBench) -> PacketBench:
+    """Nothing is allowed, and the node in audit mode."""
+    audit(closed, 0)
+    return closed
+
+
+@FAMILIES
+def test_audit_mode_of_one_endpoint(closed: PacketBench, a: Any, b: Any, version: int) -> None:
+    """Its own refusals pass, on egress and on ingress; the other end's do not."""
+    audit(closed, a.id)
+    sent = a.tcp(version, b)
+    assert closed.run("from_container", sent, ifindex=a.ifindex).drop == "POLICY"
+    assert [(e.verdict, e.reason) for e in closed.events(5)] == [(2, 133), (0, 133)]
+    audit(closed, b.id)
+    assert closed.run("from_container", sent, ifindex=a.ifindex).verdict == REDIRECT
+    closed.maps["axo_policy_audit"].delete(struct.pack("=I", a.id))
+    closed.runtime("POLICY_GEN", 9)
+    assert closed.run("from_container", sent, ifindex=a.ifindex).drop == "POLICY"
 
 
 @FAMILIES
 def test_audit_mode_tells_and_lets_through(
-    audited: PacketBench, populate: Callable[..., PacketBench], a: Any, b: Any, version: int
+    audited: PacketBench, a: Any, b: Any, version: int
 ) -> None:
     """What no rule allows passes with verdict 2 and its reason; what is invalid still drops."""
-    populate(audited, a, b)
     done = audited.run("from_container", a.tcp(version, b), ifindex=a.ifindex)
     assert (done.verdict, done.drop) == (REDIRECT, "")
     assert [(e.verdict, e.reason) for e in audited.events(5)] == [(2, 133), (2, 133)]
@@ -246,10 +258,9 @@ def test_audit_mode_tells_and_lets_through(
 
 @FAMILIES
 def test_an_audited_flow_is_asked_about_again(
-    audited: PacketBench, populate: Callable[..., PacketBench], a: Any, b: Any, version: int
+    audited: PacketBench, a: Any, b: Any, version: int
 ) -> None:
-    """Each new generation asks about it, so a program without audit mode can end it."""
-    populate(audited, a, b)
+    """Each new generation asks about it, so the end of audit mode can end it."""
     for generation, told in ((1, 2), (1, 0), (2, 2)):
         audited.runtime("POLICY_GEN", generation)
         flags = "S" if generation == 1 and told else "A"

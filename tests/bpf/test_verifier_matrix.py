@@ -44,7 +44,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "bpf-events-policy-verdict-enabled": "false",
     },
     "CIDR rules for nodes and pods": {"policy-cidr-match-mode": "nodes,pods"},
-    "audited policy": {"policy-audit-mode": "true", "allow-icmp-frag-needed": "false"},
+    "path MTU by rules": {"allow-icmp-frag-needed": "false"},
     "extended protocols": {"enable-extended-ip-protocols": "true"},
     "all events": {"monitor-aggregation": "none", "monitor-aggregation-flags": "all"},
 }

@@ -1,7 +1,8 @@
-"""``policy-audit-mode`` in a lab: what is refused passes and is told, until the mode is off."""
+"""Modes in a lab: audit mode, by configuration and live, and when policy is enforced at all."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -99,3 +100,43 @@ def test_a_flow_that_only_audit_mode_let_through_ends_with_it(lab: Any) -> None:
         for process in (*flows.values(), server):
             process.kill()
             process.communicate()
+
+
+def set_option(lab: Any, text: str, *words: str) -> None:
+    lab.run(*(words or ("config",)), text, "--node", "node2")
+
+
+def test_audit_mode_of_one_endpoint(lab: Any) -> None:
+    """At once, told as AUDIT, seen in the list, kept over a restart; then it ends."""
+    assert lab.probe("audit/client", "audit/server")["verdict"] == "denied"
+    endpoint = ("endpoint", "config", "audit/server")
+    set_option(lab, "PolicyAuditMode=Enabled", *endpoint)
+    assert lab.probe("audit/client", "audit/server")["verdict"] == "allowed"
+    listed = json.loads(lab.run("endpoint", "list", "--node", "node2", "-o", "json").stdout)
+    found = {row["name"]: row["policy"]["ingress"] for row in listed}
+    assert found["audit/server"] == "Disabled (Audit)"
+    ends = ("--from", "audit/client", "--to", "audit/server", "--port", "8080/TCP")
+    trace = lab.run("policy", "trace", *ends, "--node", "node2", "-o", "json", check=False).stdout
+    assert json.loads(trace)["verdict"] == "audit"
+    lab.agent("node2", "restart")
+    assert lab.probe("audit/client", "audit/server")["verdict"] == "allowed"
+    set_option(lab, "PolicyAuditMode=Disabled", *endpoint)
+    assert lab.probe("audit/client", "audit/server")["verdict"] == "denied"
+
+
+def test_the_mode_changes_while_the_agent_runs(lab: Any) -> None:
+    """Never, always and default; a bad word changes nothing."""
+    set_option(lab, "PolicyEnforcement=never")
+    assert lab.probe("audit/client", "audit/server")["verdict"] == "allowed"
+    done = lab.run("config", "PolicyEnforcement=sometimes", "--node", "node2", check=False)
+    assert done.returncode != 0 and "default, always, never" in done.stderr
+    assert "Mode: never" in lab.run("status", "--node", "node2").stdout
+    set_option(lab, "PolicyEnforcement=default")
+    assert lab.probe("audit/client", "audit/server")["verdict"] == "denied"
+    assert lab.probe("audit/server", "audit/client")["verdict"] == "allowed"
+    set_option(lab, "PolicyEnforcement=always")
+    assert lab.probe("audit/server", "audit/client")["verdict"] == "denied"
+    options = json.loads(lab.run("config", "--live", "--node", "node2", "-o", "json").stdout)
+    assert {o["name"]: o["value"] for o in options}["PolicyEnforcement"] == "always"
+    lab.agent("node2", "restart")
+    assert lab.probe("audit/server", "audit/client")["verdict"] == "allowed"

@@ -73,6 +73,9 @@ class Enforcement:
         """Ingress only."""
         return {"ingress": {"enforcing": identity == 300}, "egress": {"enforcing": False}}
 
+    def audits(self, endpoint: int) -> bool:
+        return False
+
 
 def reporter(name: str, *, fails: bool) -> Any:
     """A plugin that reports a status line, or fails to."""

@@ -319,3 +319,12 @@ def fill_host(bench: PacketBench) -> None:
     """This node beside the pods."""
     bench.endpoint(0, 0, HOST, *NODE.values(), flags=1)
     bench.subject(HOST)
+
+
+@FAMILIES
+def test_audit_mode_of_the_node_itself(net: PacketBench, version: int) -> None:
+    """What is refused is told with verdict 2, and passes."""
+    audited = struct.pack("=I", 0xFFFFFFFF)
+    net.maps["axo_policy_audit"].update(audited, struct.pack("=I", 1))
+    assert arrive(net, tcp(version, WORLD[version], NODE[version])).drop == ""
+    assert [(e.verdict, e.reason) for e in net.events(5)] == [(2, 133)]

@@ -9,14 +9,14 @@ from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.plugins.policy import plugin
 
-DEFAULTS = {"AXO_POLICY_AUDIT": "0", "AXO_POLICY_ALLOW_FRAG_NEEDED": "1"}
+DEFAULTS = {"AXO_POLICY_ALLOW_FRAG_NEEDED": "1"}
 
 
 @pytest.mark.parametrize(
     ("settings", "changed"),
     [
         ({}, {}),
-        ({"policy-audit-mode": "true"}, {"AXO_POLICY_AUDIT": "1"}),
+        ({"policy-audit-mode": "true"}, {}),
         ({"allow-icmp-frag-needed": "false"}, {"AXO_POLICY_ALLOW_FRAG_NEEDED": "0"}),
         ({"policy-cidr-match-mode": "nodes,pods"}, {"AXO_POLICY_CIDR_MATCH": "3"}),
     ],

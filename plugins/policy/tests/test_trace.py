@@ -23,6 +23,8 @@ from axoneme.core.model.node import Node as NodeRow
 from axoneme.core.model.policy import FqdnPeer
 from axoneme.core.nodes.directory import node_tables
 from axoneme.core.nodes.identities import NodeIdentities
+from axoneme.core.services import Services
+from axoneme.plugins.policy.audit import AuditMode
 from axoneme.plugins.policy.ends import names
 from axoneme.plugins.policy.tests.test_manager import CLIENT, WEB, FakeMaps, Node, policy
 from axoneme.plugins.policy.trace import Tracer
@@ -41,8 +43,8 @@ class ReadableMaps(FakeMaps):
 class World:
     """Two nodes: ``web`` here, ``client`` there."""
 
-    def __init__(self, node: Node, tracer: Tracer, config: dict[str, Any]) -> None:
-        self.node, self.tracer, self.config = node, tracer, config
+    def __init__(self, node: Node, tracer: Tracer, audited: set[int]) -> None:
+        self.node, self.tracer, self.audited = node, tracer, audited
 
     async def apply(self, *items: dict[str, Any], **spec: Any) -> None:
         """A policy of web, in the kernel."""
@@ -71,9 +73,13 @@ async def made(tmp_path: Path) -> AsyncIterator[World]:
     nodes.upsert(NodeRow("node2", there))
     node.ipcache.add_world(ipv4=True, ipv6=True)
     config: dict[str, Any] = {}
+    audited: set[int] = set()
+    services = Services()
+    mode: Any = SimpleNamespace(audits=audited.__contains__)
+    services.provide(AuditMode, mode)
     agent = SimpleNamespace(
         node_name="node1", ipv4=True, ipv6=True, tables=node.tables, store=node.store,
-        ipcache=node.ipcache, config=config,
+        ipcache=node.ipcache, config=config, services=services,
         node_identities=NodeIdentities(
             node.tables["identities"], nodes, remote_labels=False, host_labels=False,
             chosen=LabelFilter.of_nodes(), realised=lambda: None,
@@ -90,7 +96,7 @@ async def made(tmp_path: Path) -> AsyncIterator[World]:
         )
         node.endpoints.flush()
         node.peers.flush()
-        yield World(node, Tracer(agent, node.manager), config)  # type: ignore[arg-type]
+        yield World(node, Tracer(agent, node.manager), audited)  # type: ignore[arg-type]
 
 
 def scenario(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
@@ -192,7 +198,8 @@ async def test_a_kernel_that_lags_or_is_locked_is_told(world: World) -> None:
 async def test_audit_mode_is_a_verdict_of_its_own(world: World) -> None:
     """What would be denied passes, and says so."""
     await world.apply({"fromEndpoints": [{"matchLabels": {"app": "other"}}]})
-    world.config["policy-audit-mode"] = True
+    assert (await world.ask("red/client", "red/web"))["verdict"] == "denied"
+    world.audited.add(1)
     assert (await world.ask("red/client", "red/web"))["verdict"] == "audit"
 
 
