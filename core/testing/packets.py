@@ -154,10 +154,14 @@ class PacketBench:
 
     def prefix(self, cidr: str, identity: int, node: str = "", flags: int = 0) -> None:
         """An entry of the ipcache."""
-        network: IPv4Network | IPv6Network = ip_network(cidr)
-        key = IpcacheKey(prefix_bits(network), network.network_address)
         node_ip = ip_address(node) if node else None
-        self.prefixes[key] = IpcacheValue(identity, node_ip, flags)
+        self.prefixes[self.prefix_key(cidr)] = IpcacheValue(identity, node_ip, flags)
+
+    @staticmethod
+    def prefix_key(cidr: str) -> IpcacheKey:
+        """Key of an entry of the ipcache."""
+        network: IPv4Network | IPv6Network = ip_network(cidr)
+        return IpcacheKey(prefix_bits(network), network.network_address)
 
     def runtime(self, slot: str, value: int | bytes) -> None:
         """Set a slot of ``axo_runtime``; bytes are laid from its first byte on."""

@@ -167,6 +167,10 @@ class SelectorCache:
     def __contains__(self, identity: object) -> bool:
         return identity in self._identities
 
+    def identities(self) -> list[int]:
+        """Every filed identity."""
+        return list(self._identities)
+
     def labels(self, identity: int) -> LabelSet | None:
         """Labels of a filed identity."""
         facts = self._identities.get(identity)

@@ -1,20 +1,24 @@
-"""Two answers to one question: the reference, which reads manifests, and the engine's entries.
+"""Three answers to one question: the reference, which reads manifests, the engine's entries, and
+the packet path's programs.
 
-The reference was written from the documentation alone. Whatever both are given here is generated;
-the entries are looked up as the packet path looks them up, which a test of its own proves equal to
-the program. For a long run::
+The reference was written from the documentation alone. Whatever they are given here is generated.
+For a long run::
 
-    python -m tests.policy.agreement --cases 100000 --seed 1
+    python -m tests.policy.agreement --cases 100000 --seed 1 --share 0.05 --program
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, seed, settings
@@ -23,6 +27,7 @@ from hypothesis import strategies as st
 from axoneme.plugins.policy.subjects import Settings
 from axoneme.plugins.policy.tests import world
 from axoneme.plugins.policy.tests.strategies import PACKETS, PEERS, PODS, policy_lists
+from tests.policy.program import Program
 from tests.policy.reference import cluster as reference
 from tests.policy.reference.evaluate import evaluate
 from tests.policy.reference.kinds import Packet
@@ -130,29 +135,81 @@ def addresses(peer: Any) -> Sequence[reference.Address]:
     return KNOWN[id(peer)].addresses
 
 
-def compare(listed: list[dict[str, Any]], counts: Counter[str]) -> None:
-    """Every subject, peer, direction and packet; an assertion names the first difference."""
+HOST = dict.fromkeys(map(ip_address, HERE), 1)
+PLACES = dict.fromkeys(map(ip_address, THERE), 6)
+
+
+def compare(
+    listed: list[dict[str, Any]],
+    counts: Counter[str],
+    program: Program | None = None,
+    *,
+    share: float = 1.0,
+) -> None:
+    """Every subject, peer, direction and packet, or a ``share`` of them; an assertion names the
+    first difference. With ``program`` the kernel is asked as well."""
     engine = world.Cluster(PODS, Settings(allow_localhost=False))
     for manifest in listed:
         engine.apply(manifest)
         counts[manifest["kind"]] += 1
-    for subject, direction in product(PODS, ("ingress", "egress")):
-        for peer, (proto, port) in product(PEERS, PACKETS):
-            found = engine.allows(subject, direction, peer, proto, port)
-            for other in addresses(peer):
-                if {"ICMP": 4, "ICMPv6": 6}.get(proto, other.version) != other.version:
-                    continue
-                own = next(a for a in addresses(subject) if a.version == other.version)
-                ends = (other, own) if direction == "ingress" else (own, other)
-                answer = evaluate(DESCRIBED, listed, Packet(*ends, proto, port), direction)
-                counts[answer.verdict] += 1
-                counts["questions"] += 1
-                assert (answer.verdict != "deny") == found, (
-                    f"{direction} of {subject.namespace}/{subject.name}, peer {peer}, "
-                    f"{port}/{proto}: the reference says {answer.verdict} "
-                    f"({answer.decided_by or answer.why})"
-                )
+    engine.engine.flush()
+    if program is not None:
+        pods = {a: engine.number(p) for p in PODS for a in addresses(p)}
+        program.fill(engine.engine, engine.prefixes, {**PLACES, **pods})
+    chance = random.Random(repr(listed))
+    for subject in PODS:
+        if program is not None:
+            program.subject(engine.number(subject), tuple(addresses(subject)))
+        for question in questions(subject):
+            if share < 1.0 and chance.random() >= share:
+                continue
+            _ask(listed, counts, engine, program, question)
+    if program is not None:
+        program.check_drops()
     counts["cases"] += 1
+
+
+Asked = tuple[Any, str, Any, reference.Address, reference.Address, str, int]
+"""Subject, direction, peer, address of each end, protocol, port."""
+
+
+def questions(subject: Any) -> Iterator[Asked]:
+    """All that is asked of one pod."""
+    for direction, peer, (proto, port) in product(("ingress", "egress"), PEERS, PACKETS):
+        for other in addresses(peer):
+            if {"ICMP": 4, "ICMPv6": 6}.get(proto, other.version) != other.version:
+                continue
+            own = next(a for a in addresses(subject) if a.version == other.version)
+            source, target = (other, own) if direction == "ingress" else (own, other)
+            yield subject, direction, peer, source, target, proto, port
+
+
+def _ask(
+    listed: list[dict[str, Any]],
+    counts: Counter[str],
+    engine: world.Cluster,
+    program: Program | None,
+    question: Asked,
+) -> None:
+    subject, direction, peer, source, target, proto, port = question
+    found = engine.allows(subject, direction, peer, proto, port)
+    answer = evaluate(DESCRIBED, listed, Packet(source, target, proto, port), direction)
+    counts[answer.verdict] += 1
+    counts["questions"] += 1
+    where = (
+        f"{direction} of {subject.namespace}/{subject.name}, {source} to {target} {port}/{proto}"
+    )
+    assert (answer.verdict != "deny") == found, (
+        f"{where}: the reference says {answer.verdict} ({answer.decided_by or answer.why}), "
+        f"the engine {'allow' if found else 'deny'}, of {listed}"
+    )
+    if program is not None and source != target:
+        counts["packets"] += 1
+        passed = program.allows(source, target, proto, port)
+        assert passed == found, (
+            f"{where}: the program {'lets it pass' if passed else 'drops it'}, reference and "
+            f"engine say {answer.verdict}, of {listed}"
+        )
 
 
 def main() -> None:
@@ -160,19 +217,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--share", type=float, default=1.0, help="of the questions of a case")
+    parser.add_argument("--program", action="store_true", help="ask the kernel too; needs root")
     options = parser.parse_args()
     counts: Counter[str] = Counter()
     chance = random.Random(options.seed)
+    with contextlib.ExitStack() as stack:
+        program = None
+        if options.program:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="axot")))
+            program = stack.enter_context(Program.loaded(cache, HOST))
 
-    @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck),
-              database=None)  # fmt: skip
-    @given(cases())
-    def batch(listed: list[dict[str, Any]]) -> None:
-        compare(listed, counts)
+        @settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck),
+                  database=None)  # fmt: skip
+        @given(cases())
+        def batch(listed: list[dict[str, Any]]) -> None:
+            compare(listed, counts, program, share=options.share)
 
-    while counts["cases"] < options.cases:
-        seed(chance.getrandbits(32))(batch)()
-        print(dict(counts), flush=True)
+        began = time.monotonic()
+        while counts["cases"] < options.cases:
+            seed(chance.getrandbits(32))(batch)()
+            print(f"{time.monotonic() - began:.0f} s {dict(counts)}", flush=True)
 
 
 if __name__ == "__main__":

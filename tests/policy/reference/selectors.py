@@ -92,6 +92,18 @@ def names_namespace(selector: dict[str, Any] | None) -> bool:
     )
 
 
+def asks_for_reserved(selector: dict[str, Any] | None) -> bool:
+    """Whether a reserved label must be there. That one is absent says nothing (CVE-2023-41333)."""
+    selector = selector or {}
+    named = list(selector.get("matchLabels") or ())
+    named += [
+        expression["key"]
+        for expression in selector.get("matchExpressions") or ()
+        if expression["operator"] in ("In", "Exists")
+    ]
+    return any(split_key(key)[0] == "reserved" for key in named)
+
+
 def pod_labels(cluster: Cluster, pod: Pod) -> Sourced:
     """What a pod's identity is made of. A reserved endpoint has its reserved label alone."""
     if pod.reserved:
@@ -131,7 +143,7 @@ def selects_endpoint(
     Only pods are endpoints, unless a reserved label is asked for: no expression gets out of that.
     """
     labels = peer_labels(cluster, peer, view.local_node)
-    if any(source == "reserved" for source, _ in keys(selector)):
+    if asks_for_reserved(selector):
         return cilium_matches(selector, labels)
     if not isinstance(peer, Pod) or peer.reserved:
         return False
