@@ -8,8 +8,8 @@ stops the others (CVE-2023-41332).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Generic, Protocol, TypeVar
 
 from axoneme.core.errors import AxonemeError, InvalidObjectError
 from axoneme.core.model.objects import ClusterObject, ObjectKey
@@ -22,8 +22,31 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 
+class Versions(Protocol):
+    """Where the last good version of each object is kept over a restart."""
+
+    def remember(self, obj: ClusterObject) -> None:
+        """A version that was read."""
+        ...
+
+    def recall(self, key: ObjectKey) -> ClusterObject | None:
+        """The last one of an object."""
+        ...
+
+    def forget(self, key: ObjectKey) -> None:
+        """The object is deleted."""
+        ...
+
+    def sweep(self, present: Iterable[ObjectKey]) -> None:
+        """All others are deleted."""
+        ...
+
+
 class Reflector(Generic[K, R]):
-    """Follow one kind into one table. ``errors`` holds the objects whose text is bad now."""
+    """Follow one kind into one table. ``errors`` holds the objects whose text is bad now.
+
+    With ``versions`` an object that is bad when the process starts has its last good version too.
+    """
 
     def __init__(
         self,
@@ -33,6 +56,7 @@ class Reflector(Generic[K, R]):
         decode: Callable[[ClusterObject], R | None],
         *,
         on_error: Callable[[ObjectKey, str], None] | None = None,
+        versions: Versions | None = None,
     ) -> None:
         self.store = store
         self.kind = kind
@@ -40,6 +64,7 @@ class Reflector(Generic[K, R]):
         self.decode = decode
         self.errors: dict[ObjectKey, str] = {}
         self._on_error = on_error
+        self._versions = versions
         self._keys: dict[ObjectKey, K] = {}
 
     async def run(self) -> None:
@@ -49,6 +74,8 @@ class Reflector(Generic[K, R]):
             if event.type == "synced":
                 for key in [k for k in self._keys if seen is not None and k not in seen]:
                     self._remove(key)
+                if self._versions is not None and seen is not None:
+                    self._versions.sweep(seen)
                 seen = None
                 self.table.mark_initialized()
                 continue
@@ -60,6 +87,8 @@ class Reflector(Generic[K, R]):
         assert event.key is not None
         if event.type == "deleted":
             self._remove(event.key)
+            if self._versions is not None:
+                self._versions.forget(event.key)
         elif event.type == "invalid" or event.obj is None:
             self._refuse(event.key, event.message)
         else:
@@ -76,6 +105,11 @@ class Reflector(Generic[K, R]):
             self._refuse(key, str(InvalidObjectError(str(key), "", f"cannot be read: {error!r}")))
             return
         self.errors.pop(key, None)
+        if self._versions is not None:
+            self._versions.remember(obj)
+        self._place(key, row)
+
+    def _place(self, key: ObjectKey, row: R | None) -> None:
         if row is None:
             self._remove(key)
             return
@@ -93,7 +127,20 @@ class Reflector(Generic[K, R]):
         if table_key is not None:
             self.table.delete(table_key)
 
+    def _recall(self, key: ObjectKey) -> None:
+        """Put the last good version of an object in place that has none in memory."""
+        kept = self._versions.recall(key) if self._versions is not None else None
+        if kept is None or key in self._keys:
+            return
+        try:
+            self._place(key, self.decode(kept))
+        except Exception as error:  # what an older release took may be refused by this one
+            log.warning(
+                "last good version not readable", extra={"object": str(key), "error": str(error)}
+            )
+
     def _refuse(self, key: ObjectKey, message: str) -> None:
+        self._recall(key)
         if self.errors.get(key) == message:
             return
         self.errors[key] = message

@@ -12,7 +12,11 @@ import click
 from axoneme.core.cli.options import Given, config_options, output_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from axoneme.core.cli.output import Output
+    from axoneme.core.model.objects import ClusterObject
+    from axoneme.core.model.policy import Rule
     from axoneme.plugins.policy.validate import Finding, Report
 
 FILES = click.option(
@@ -54,7 +58,8 @@ def inspect(files: tuple[Path, ...], given: Given) -> Report:
     from axoneme.core.model.l7 import L7Registry
     from axoneme.core.store.kinds import KindRegistry
     from axoneme.plugins.policy.enforce import Abilities
-    from axoneme.plugins.policy.validate import check
+    from axoneme.plugins.policy.referents import decode_group
+    from axoneme.plugins.policy.validate import GROUP, check
     from axoneme.plugins.policy.wiring import decode_by_hook
 
     config, plugins = given.boot()
@@ -63,7 +68,15 @@ def inspect(files: tuple[Path, ...], given: Given) -> Report:
     protocols = L7Registry()
     plugins.hook.axoneme_register_l7(protocols=protocols, config=config)
     able = Abilities(protocols, nodes=True, host=True)  # what a cluster may have switched on
-    return check(files, kinds, decode_by_hook(plugins, able))
+    rules_of = decode_by_hook(plugins, able)
+
+    def decode(obj: ClusterObject) -> Sequence[Rule]:
+        if obj.key.kind == GROUP:
+            decode_group(obj)
+            return ()
+        return rules_of(obj)
+
+    return check(files, kinds, decode)
 
 
 def _show(report: Report, output: Output, *, strict: bool) -> None:

@@ -34,6 +34,9 @@ MAX_FINDINGS: Final = 50
 ERROR: Final = "error"
 WARNING: Final = "warning"
 
+GROUP: Final = "CiliumCIDRGroup"
+"""No policy, and a part of those that refer to it."""
+
 _ITEM: Final = re.compile(r"(specs?(?:\[\d+\])?)\.([A-Za-z]+)\[(\d+)\]")
 """A rule item: an element of a list in a spec."""
 
@@ -191,7 +194,7 @@ def _check(
             raise InvalidObjectError(source.where, "", "not a mapping")
         key = manifest.key_of(body, kinds, source.where)
         known = kinds.find(body["apiVersion"], key.kind)
-        if known is None or not known.policy:
+        if known is None or not (known.policy or key.kind == GROUP):
             report.skipped.append(f"{source.file} {source.where}: {body['apiVersion']} {key}")
             return
         obj = manifest.to_object(body, kinds, source.where)

@@ -164,7 +164,13 @@ def _follow_referents(agent: Agent, manager: PolicyManager) -> None:
     groups, services, slices = referent_tables(agent.tables)
     manager.objects.references = References(groups, services, slices, manager.objects.refresh)
     reflectors: list[Reflector[Any, Any]] = [
-        Reflector(agent.store, "CiliumCIDRGroup", groups, decode_group),
+        Reflector(
+            agent.store,
+            "CiliumCIDRGroup",
+            groups,
+            decode_group,
+            versions=LastGood(agent.state_dir / "cidr-groups"),
+        ),
         Reflector(agent.store, "Service", services, decode_service),
         Reflector(agent.store, "EndpointSlice", slices, decode_slice),
     ]
