@@ -195,8 +195,8 @@ def _show_entries(data: list[dict[str, Any]], output: Output, *, numeric: bool) 
                     e["port"],
                     str(e["proxy_port"] or "NONE"),
                     "disabled",
-                    "-",
-                    "-",
+                    "-" if e["bytes"] is None else e["bytes"],
+                    "-" if e["packets"] is None else e["packets"],
                     e["prefix"],
                     e["cookie"],
                 ]

@@ -26,6 +26,8 @@ MODES: Final = ("default", "always", "never")
 
 AUDIT: Final = "policy-audit-mode"
 FRAG_NEEDED: Final = "allow-icmp-frag-needed"
+ACCOUNTING: Final = "policy-accounting"
+STATS_MAX: Final = "bpf-policy-stats-map-max"
 
 MATCH_MODES: Final = {"nodes": 1, "pods": 2}
 """Who CIDR rules may mean as well: ``AXO_POLICY_CIDR_*`` in ``cidr_match.h``."""
@@ -96,6 +98,23 @@ def register(options: OptionRegistry) -> None:
         "Whether ICMP's fragmentation needed and packet too big pass whatever rules say.",
         component="policy",
     )
+    options.add(
+        ACCOUNTING,
+        "bool",
+        True,
+        "Count for each policy entry the packets, and their bytes, that it decided about.",
+        component="policy",
+    )
+    options.add(
+        STATS_MAX,
+        "int",
+        65536,
+        "Policy entries that are counted; with more, those that decided longest ago are left out.",
+        min=256,
+        max=1 << 24,
+        component="policy",
+        helm="bpf.policyStatsMapMax",
+    )
 
 
 def _check_match_mode(words: tuple[str, ...]) -> str | None:
@@ -113,6 +132,8 @@ def constants(config: Config) -> dict[str, int]:
     found = {
         "AXO_POLICY_ALLOW_FRAG_NEEDED": int(config.flag(FRAG_NEEDED)),
     }
+    if config.flag(ACCOUNTING):
+        found["AXO_POLICY_ACCOUNTING"] = 1
     if mode := match_mode(config):
         found["AXO_POLICY_CIDR_MATCH"] = mode
     return found

@@ -48,6 +48,8 @@ def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> Non
     datapath.stage("ingress_policy", "policy_ingress", source)
     for name, value in options_of.constants(config).items():
         datapath.define(name, value)
+    if config.flag(options_of.ACCOUNTING):
+        datapath.map_size("axo_policystats", int(config[options_of.STATS_MAX]))
 
 
 @hookimpl
@@ -77,6 +79,7 @@ def axoneme_setup_operator(operator: Operator) -> None:
 @hookimpl
 def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     """``policy.*`` and ``bpf.policy``."""
+    from axoneme.plugins.policy.counters import counters_of
     from axoneme.plugins.policy.history import RuleHistory
     from axoneme.plugins.policy.manager import PolicyManager
     from axoneme.plugins.policy.recorded import Recorded
@@ -87,7 +90,7 @@ def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
 
     manager = agent.services.get(PolicyManager)
     decode = decode_by_hook(agent.plugins, abilities(agent.config, agent.services))
-    views = PolicyViews(manager, agent.tables["endpoints"])
+    views = PolicyViews(manager, agent.tables["endpoints"], counters_of(agent))
     tracer = Tracer(agent, manager)
     recorded = Recorded(agent, tracer, RuleHistory(manager.tables.rules))
     api.add("policy.trace", tracer.trace)

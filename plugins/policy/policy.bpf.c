@@ -7,6 +7,7 @@
 #include "axo/parse.h"
 #include "axo/events.h"
 #include "policy.h"
+#include "policy_stats.h"
 
 /* policy-cidr-match-mode: AXO_POLICY_CIDR_* */
 #ifdef AXO_POLICY_CIDR_MATCH
@@ -43,12 +44,15 @@ static __always_inline int policy_prefers_any(const struct axo_policy_value *own
 	return any->prefix_len > own->prefix_len;
 }
 
-/* The verdict of an entry: AXO_NEXT or a drop; notes in ctx what decided. */
-static __always_inline int policy_apply(struct axo_ctx *ctx, const struct axo_policy_value *value,
-					int specific)
+/* The verdict of an entry of a peer (0: anybody): AXO_NEXT or a drop; notes what decided. */
+static __always_inline int policy_apply(struct axo_ctx *ctx, struct axo_policy_hit *hit,
+					const struct axo_policy_value *value, u32 peer)
 {
+	hit->found = 1;
+	hit->peer = peer;
+	hit->prefix_len = value->prefix_len;
 	ctx->cookie = value->cookie;
-	ctx->match_type = policy_match_type(value, specific);
+	ctx->match_type = policy_match_type(value, !!peer);
 	if (value->deny == AXO_POLICY_DENY_YES) {
 		/* else no rule refuses, but none allows, or there is no proxy to look */
 		if ((value->precedence & 0xff) == AXO_POLICY_SAYS_DENY)
@@ -112,10 +116,12 @@ policy_cidr_entry(void *entries, struct axo_policy_key *key, const struct axo_ct
 #endif
 
 /* AXO_NEXT or a drop. subject and peer: identities. */
-static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 peer, u8 dir)
+static __always_inline int policy_lookup(struct axo_ctx *ctx, struct axo_policy_hit *hit,
+					 u32 subject, u32 peer, u8 dir)
 {
 #ifdef AXO_POLICY_CIDR_MATCH
 	struct axo_policy_value *cidr;
+	u32 prefix;
 #endif
 	struct axo_policy_key key = {};
 	struct axo_policy_value *own, *any;
@@ -140,26 +146,27 @@ static __always_inline int policy_lookup(struct axo_ctx *ctx, u32 subject, u32 p
 	AXO_OPAQUE(own);
 #ifdef AXO_POLICY_CIDR_MATCH
 	cidr = policy_cidr_entry(entries, &key, ctx, peer, own, any);
+	prefix = key.peer;
 	if (cidr) {
 		if (cidr->deny == AXO_POLICY_DENY_UNKNOWN && !own &&
 		    !policy_may_have(entries, &key, peer))
 			return -AXO_DROP_POLICY;
-		return policy_apply(ctx, cidr, 1);
+		return policy_apply(ctx, hit, cidr, prefix);
 	}
 #endif
 	if (!own)
 		goto anybody;
 	if (!any)
-		return policy_apply(ctx, own, 1);
+		return policy_apply(ctx, hit, own, peer);
 	if (policy_prefers_any(own, any))
-		return policy_apply(ctx, any, 0);
-	return policy_apply(ctx, own, 1);
+		return policy_apply(ctx, hit, any, 0);
+	return policy_apply(ctx, hit, own, peer);
 anybody:
 	if (!any)
 		return -AXO_DROP_POLICY;
 	if (any->deny == AXO_POLICY_DENY_UNKNOWN && !policy_may_have(entries, &key, peer))
 		return -AXO_DROP_POLICY;
-	return policy_apply(ctx, any, 0);
+	return policy_apply(ctx, hit, any, 0);
 }
 
 static __always_inline int policy_is_frag_needed(const struct axo_ctx *ctx)
@@ -188,11 +195,15 @@ static __always_inline int policy_is_audited(const struct axo_ctx *ctx, u32 subj
 static __always_inline int policy_decide(struct __sk_buff *skb, struct axo_ctx *ctx, u32 subject,
 					 u32 peer, u8 dir)
 {
+	struct axo_policy_hit hit = {};
 	int ret;
 
 	if (AXO_POLICY_ALLOW_FRAG_NEEDED && policy_is_frag_needed(ctx))
 		return AXO_NEXT;
-	ret = policy_lookup(ctx, subject, peer, dir);
+	ret = policy_lookup(ctx, &hit, subject, peer, dir);
+#ifdef AXO_POLICY_ACCOUNTING
+	policy_account(skb, ctx, &hit, subject, dir, policy_port(ctx));
+#endif
 	if (ret == AXO_NEXT && ctx->ct_state != AXO_CT_NEW)
 		return ret;
 	ctx->verdict = ret == AXO_NEXT ? AXO_VERDICT_ALLOWED : AXO_VERDICT_DENIED;

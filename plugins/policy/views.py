@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 from axoneme.core.errors import ApiError
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.state import Table
 from axoneme.core.state.registry import plain
-from axoneme.plugins.policy.entries import ANY_PEER, INGRESS, PolicyKey, PolicyValue
+from axoneme.plugins.policy.counters import Counted, Counters, StatValue
+from axoneme.plugins.policy.entries import ANY_PEER, INGRESS, Entries
 from axoneme.plugins.policy.manager import PolicyManager
 from axoneme.plugins.policy.texts import peer_text, rule_row
 
@@ -18,13 +19,21 @@ WAIT_SECONDS: Final = 60.0
 MAX_WAIT: Final = 600.0
 WAIT_STEP: Final = 0.05
 
+NONE: Final = StatValue(0, 0)
+
 
 class PolicyViews:
     """Bound to one agent's manager and endpoints."""
 
-    def __init__(self, manager: PolicyManager, endpoints: Table[int, Endpoint]) -> None:
+    def __init__(
+        self,
+        manager: PolicyManager,
+        endpoints: Table[int, Endpoint],
+        counters: Callable[[], Counters] | None = None,
+    ) -> None:
         self._manager = manager
         self._endpoints = endpoints
+        self._counters = counters
 
     async def get(self, params: dict[str, Any]) -> dict[str, Any]:
         """``policy.get``: revision, policies and their rules; ``name`` filters ``ns/name``."""
@@ -111,13 +120,17 @@ class PolicyViews:
         return {"revision": self._manager.revision}
 
     async def entries(self, params: dict[str, Any]) -> list[dict[str, Any]]:
-        """``bpf.policy``: entries as the kernel holds them, for one ``endpoint`` or for all."""
+        """``bpf.policy``: entries as the kernel holds them, for one ``endpoint`` or for all.
+
+        ``packets`` and ``bytes`` are ``None`` without ``policy-accounting``.
+        """
         wanted = params.get("endpoint")
         identities = (
             [self._endpoint(str(wanted)).identity]
             if wanted not in (None, "")
             else sorted(self._manager.engine.subjects())
         )
+        counters = await asyncio.to_thread(self._counters) if self._counters else None
         found = []
         for identity in identities:
             entries = await asyncio.to_thread(self._manager.maps.read, identity)
@@ -127,15 +140,20 @@ class PolicyViews:
                     "labels": self._labels(identity),
                     "endpoints": [e.name for e in self._endpoints.find("identity", identity)],
                     "loaded": entries is not None,
-                    "entries": self._entry_rows((entries or {}).items()),
+                    "entries": self._entry_rows(identity, entries or {}, counters),
                 }
             )
         return found
 
-    def _entry_rows(self, entries: Iterable[tuple[PolicyKey, PolicyValue]]) -> list[dict[str, Any]]:
+    def _entry_rows(
+        self, identity: int, entries: Entries, counters: Counters | None
+    ) -> list[dict[str, Any]]:
         rows = []
-        for key, value in sorted(entries, key=lambda e: (e[0].direction, e[0])):
+        for key, value in sorted(entries.items(), key=lambda e: (e[0].direction, e[0])):
             rule = self._manager.engine.rule(value.cookie)
+            count = None
+            if counters is not None:
+                count = counters.get(Counted(identity, key, value.cookie), NONE)
             rows.append(
                 {
                     "policy": "Deny" if value.deny else "Allow",
@@ -144,6 +162,8 @@ class PolicyViews:
                     "labels": ["ANY"] if key.peer == ANY_PEER else self._labels(key.peer),
                     "port": str(key.l4),
                     "proxy_port": value.proxy_port,
+                    "bytes": count and count.bytes,
+                    "packets": count and count.packets,
                     "precedence": value.precedence,
                     "prefix": value.prefix_len,
                     "cookie": value.cookie,

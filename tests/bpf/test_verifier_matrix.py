@@ -45,6 +45,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     },
     "CIDR rules for nodes and pods": {"policy-cidr-match-mode": "nodes,pods"},
     "path MTU by rules": {"allow-icmp-frag-needed": "false"},
+    "policy not counted": {"policy-accounting": "false"},
     "extended protocols": {"enable-extended-ip-protocols": "true"},
     "all events": {"monitor-aggregation": "none", "monitor-aggregation-flags": "all"},
 }

@@ -221,3 +221,27 @@ def test_selectors_name_their_policies_and_revisions_are_waited_for(lab: Any) ->
     done = lab.run(*late, check=False)
     assert done.returncode == 1
     assert "is not in force" in done.stderr
+
+
+def counted(lab: Any, pod: str) -> dict[str, tuple[int, int]]:
+    """Packets and bytes of each entry of a pod that names a peer, by port."""
+    found = {}
+    for node in ("node1", "node2"):
+        done = lab.run("bpf", "policy", "get", "--node", node, "-o", "json")
+        for subject in json.loads(done.stdout):
+            if pod in subject["endpoints"]:
+                named = [e for e in subject["entries"] if e["identity"]]
+                found |= {e["port"]: (e["packets"], e["bytes"]) for e in named}
+    return found
+
+
+def test_entries_count_what_they_decided(lab: Any) -> None:
+    """One packet of each connection, whatever it carries, under the entry that let it in."""
+    before = counted(lab, "shop/client")
+    pair = ("--from", "shop/client", "--to", "198.51.100.1", "--port", "80/TCP")
+    assert trace(lab, *pair, "--live")["verdict"] == "denied"
+    after = counted(lab, "shop/client")
+    more = {port: after[port][0] - before.get(port, (0, 0))[0] for port in after}
+    assert any(more.values()), (before, after)
+    table = lab.run("bpf", "policy", "get", "--node", "node1").stdout
+    assert "BYTES" in table and "PACKETS" in table
