@@ -208,12 +208,12 @@ static __always_inline int policy_decide(struct __sk_buff *skb, struct axo_ctx *
 		return ret;
 	ctx->verdict = ret == AXO_NEXT ? AXO_VERDICT_ALLOWED : AXO_VERDICT_DENIED;
 	if ((ret == -AXO_DROP_POLICY || ret == -AXO_DROP_POLICY_DENY) &&
-	    policy_is_audited(ctx, subject, dir)) {
+	    policy_is_audited(ctx, subject, dir))
 		ctx->verdict = AXO_VERDICT_AUDIT;
-		axo_verdict_event(skb, ctx, -ret);
-		return AXO_NEXT;
-	}
 	axo_verdict_event(skb, ctx, ret == AXO_NEXT ? 0 : -ret);
+	if (ctx->verdict == AXO_VERDICT_AUDIT)
+		ret = AXO_NEXT;
+	AXO_OPAQUE(ret);
 	return ret;
 }
 
