@@ -302,27 +302,35 @@ def probe(
 @click.option("-n", "--namespace", default="", help="Only pods of this namespace.")
 @click.option("--port", default=0, type=click.IntRange(0, 65535), help="Default: declared ports.")
 @PROTO
+@click.option("--with", "others", multiple=True, metavar="WHO", help='Also a node, or "world".')
 @click.option("-v", "--verbose", is_flag=True, help="Every refused pair, not a few a reason.")
 @OUTPUT
-def matrix(namespace: str, port: int, proto: str | None, verbose: bool, form: str) -> None:
+def matrix(
+    namespace: str, port: int, proto: str | None, others: tuple[str, ...], verbose: bool, form: str
+) -> None:
     """Probe every pair of pods, in both families.
+
+    With --with also between each pod and a node, and from each pod to the
+    outside world.
 
     \b
     axoneme lab matrix
     axoneme lab matrix -n shop --port 8080 -v
-    axoneme lab matrix -o json
+    axoneme lab matrix --with node1 --with world -o json
     """
     from axoneme.core.lab import matrix as matrices
-    from axoneme.core.lab import report
+    from axoneme.core.lab import report, targets
 
     running = _lab()
     pods = matrices.places(running, namespace)
-    orders = matrices.orders(pods, port=port, proto=proto or "")
+    more = [targets.source(running, _store(running), text) for text in others]
+    given = {"port": port, "proto": proto or ""}
+    orders = matrices.orders(pods, **given) + matrices.with_others(pods, more, **given)
     output = _output(quiet=form != "table")
-    with output.step(f"{len(orders)} probes among {len(pods)} pods"):
+    with output.step(f"{len(orders)} probes among {len(pods) + len(more)} ends"):
         cells = matrices.run(running, orders)
     if not _data([c.as_dict() for c in cells], form):
-        report.print_matrix(pods, cells, output, everything=verbose)
+        report.print_matrix([*pods, *more], cells, output, everything=verbose)
 
 
 @lab.command()

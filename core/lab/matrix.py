@@ -57,6 +57,18 @@ def orders(pods: Sequence[Place], *, port: int = 0, proto: str = "") -> list[pro
     return found
 
 
+def with_others(
+    pods: Sequence[Place], others: Sequence[Place], *, port: int = 0, proto: str = ""
+) -> list[probe.Order]:
+    """Between each pod and places that are none; from outside the cluster no way leads to pods."""
+    found = []
+    for pod in pods:
+        for other in others:
+            both = orders([pod, other], port=port, proto=proto)
+            found += [o for o in both if o.source == pod or other.kind == "node"]
+    return found
+
+
 def _ports(target: Place, port: int, proto: str) -> list[tuple[int, str]]:
     if proto == "icmp":
         return [(0, "icmp")]
