@@ -324,8 +324,8 @@ def matrix(
     running = _lab()
     pods = matrices.places(running, namespace)
     more = [targets.source(running, _store(running), text) for text in others]
-    given = {"port": port, "proto": proto or ""}
-    orders = matrices.orders(pods, **given) + matrices.with_others(pods, more, **given)
+    orders = matrices.orders(pods, port=port, proto=proto or "")
+    orders += matrices.with_others(pods, more, port=port, proto=proto or "")
     output = _output(quiet=form != "table")
     with output.step(f"{len(orders)} probes among {len(pods) + len(more)} ends"):
         cells = matrices.run(running, orders)
