@@ -31,6 +31,7 @@ from axoneme.plugins.policy.sources import PolicySources
 from axoneme.plugins.policy.subjects import Delta
 from axoneme.plugins.policy.tables import PolicyTables, SubjectPolicy
 from axoneme.plugins.policy.texts import publish_selectors
+from axoneme.plugins.policy.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,15 @@ class PolicyManager:
         )
         self.revision = 1
         self._published = asyncio.Event()
-        self.flush_seconds = 0.0
+        self.timings = Timings()
         self.objects = PolicyObjects(
-            sources, engine, tables, proxies, applied=self._schedule, ready=self._sync_identities
+            sources,
+            engine,
+            tables,
+            proxies,
+            self.timings,
+            applied=self._schedule,
+            ready=self._sync_identities,
         )
         self._max = max_entries
         self._families = families
@@ -109,6 +116,7 @@ class PolicyManager:
     async def go_live(self) -> None:
         """Publish all that is known, before the reconciler's first pass sweeps what is not."""
         self._live = True
+        self.timings.forget()
         self._sync_identities()
         if self._endpoint_table is not None:
             self._endpoint_table.flush()
@@ -205,9 +213,9 @@ class PolicyManager:
         """Compute what the engine has been told beside this manager."""
         self._schedule()
 
-    def endpoints_of(self, identity: int) -> int:
-        """Endpoints here that have an identity."""
-        return len(self._of_identity.get(identity, ()))
+    def members(self, identity: int) -> Collection[int]:
+        """Numbers of the endpoints here that have an identity."""
+        return self._of_identity.get(identity, ())
 
     # Output
 
@@ -224,7 +232,8 @@ class PolicyManager:
             return
         started = time.perf_counter()
         deltas = self.engine.flush(first=first, most=FLUSH_MOST)
-        self.flush_seconds = time.perf_counter() - started
+        if deltas:
+            self.timings.update(time.perf_counter() - started)
         self.revision += bool(deltas)
         known = self._known.take(complete=not self.engine.pending)
         with self.tables.entries.transaction():
@@ -236,6 +245,8 @@ class PolicyManager:
         publish_selectors(self.engine.selectors, self.tables.selectors)
         if self.engine.pending:
             self._schedule()
+        else:
+            self.timings.published(self.reconciler, self.tables.entries.revision)
 
     async def _flush_all(self) -> None:
         """Flush until nothing is left to compute; other work runs in between."""

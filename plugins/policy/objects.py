@@ -26,6 +26,7 @@ from axoneme.plugins.policy.sources import Outcome, PolicySources
 from axoneme.plugins.policy.tables import InForce, PolicyTables
 from axoneme.plugins.policy.terms import rule_prefixes
 from axoneme.plugins.policy.texts import publish_rules
+from axoneme.plugins.policy.timings import Timings
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class PolicyObjects:
         engine: PolicyEngine,
         tables: PolicyTables,
         proxies: ProxyTables,
+        timings: Timings,
         *,
         applied: Callable[[], object],
         ready: Callable[[], object],
@@ -50,7 +52,7 @@ class PolicyObjects:
         self.changes: Counter[tuple[str, str, str]] = Counter()
         """Kind, operation and outcome of every change."""
         self._sources, self._engine, self._tables = sources, engine, tables
-        self._proxies = proxies
+        self._proxies, self._timings = proxies, timings
         self._applied, self._ready = applied, ready
         self._prefixes: dict[ObjectKey, set[Prefix]] = {}
         self._missing: set[str] = set()
@@ -80,6 +82,7 @@ class PolicyObjects:
     def take(self, event: StoreEvent) -> None:
         """One step of a watch."""
         assert event.key is not None
+        self._timings.event()
         if event.type == "deleted":
             self._remove(event.key)
         elif event.obj is not None and event.type != "invalid":
@@ -93,6 +96,7 @@ class PolicyObjects:
     def refresh(self, keys: Iterable[ObjectKey]) -> None:
         """What some objects refer to has changed."""
         assert self.references is not None
+        self._timings.event()
         for key in keys:
             rules = self.references.again(key)
             if rules is None:
@@ -157,4 +161,5 @@ class PolicyObjects:
         publish_rules(change, self._tables.rules)
         self._proxies.count(change.removed.values(), change.added.values())
         if change:
+            self._timings.changed(key.kind)
             self._applied()

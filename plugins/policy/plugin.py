@@ -113,11 +113,12 @@ def axoneme_register_commands(root: click.Group) -> None:
 
 @hookimpl
 def axoneme_register_metrics(metrics: MetricRegistry, agent: Agent) -> None:
-    """Those of reference §7."""
+    """Cilium's, and some of our own."""
+    from axoneme.plugins.policy.audit import AuditMode
     from axoneme.plugins.policy.manager import PolicyManager
-    from axoneme.plugins.policy.observe import register_metrics
+    from axoneme.plugins.policy.metrics import register_metrics
 
-    register_metrics(metrics, agent.services.get(PolicyManager))
+    register_metrics(metrics, agent.services.get(PolicyManager), agent.services.get(AuditMode))
 
 
 @hookimpl

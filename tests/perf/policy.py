@@ -84,6 +84,17 @@ def toggle(*, answered: bool) -> dict[str, Any]:
     return policy("toggle", "server", ["client" if answered else "nobody"], PORT)
 
 
+def delays() -> tuple[float, float]:
+    """What the agent counts itself: seconds from events to the kernel, and changes."""
+    rows = json.loads(
+        cluster.axoneme("metrics", "list", "implementation_delay", "--node", "node1", "-o", "json")
+    )
+    values = {
+        r["name"].rpartition("_")[2]: r["value"] for r in rows if r["labels"]["source"] == KIND
+    }
+    return values.get("sum", 0.0), values.get("count", 0.0)
+
+
 class Store:
     """The lab's folder store, and many changes to it at once."""
 
@@ -261,7 +272,8 @@ def _p50(repetitions: list[list[Change]], what: str = "ours") -> Sample:
 def _rows(found: Found) -> Iterator[Result]:
     for answered, word in {False: "refused", True: "allowed"}.items():
         few, many = found[FEW][answered], found[MANY][answered]
-        ours, plain = _p50(many), _p50(few)
+        ours = _p50(many)
+        whole, plain = _p50(many, "whole"), _p50(few, "whole")
         last = percentile([c.ours for changes in many for c in changes], 0.99)
         what = f"change to first {word} connect, beyond the store"
         yield _one(f"{what}, p50", "ms", ours, "≤ 10", ours.median <= 10)
@@ -274,7 +286,8 @@ def _rows(found: Found) -> Iterator[Result]:
             None,
         )
         what = f"first {word} connect, 1,000 policies : 10"
-        yield Result("P7", what, "ms", ours, plain, "≤ 1.5", ours.median <= 1.5 * plain.median)
+        met = whole.median <= 1.5 * plain.median
+        yield Result("P7", what, "ms", whole, plain, "≤ 1.5", met)
     both = [a + b for a, b in zip(found[MANY][True], found[MANY][False], strict=True)]
     yield _one("the store's own share of a change, p50", "ms", _p50(both, "store"), "note", None)
 
@@ -296,15 +309,22 @@ def bench(folder: Path, repetitions: int, note: Note, wanted: set[str]) -> Itera
 
 def _changes(store: Store, address: str, repetitions: int, note: Note) -> Iterator[Result]:
     found: Found = {count: {True: [], False: []} for count in (FEW, MANY)}
+    own: list[float] = []
     store.engine.apply(toggle(answered=True))
     with Watcher(cluster.PATHS.store, KIND) as watcher, server(PORT):
         for number in range(repetitions):
             for count in (FEW, MANY):
                 _fill(store, count)
+                before = delays()
                 for way, values in changes(store, watcher, address, CHANGES).items():
                     found[count][way].append(values)
+                if count == MANY:
+                    spent, times = (b - a for a, b in zip(before, delays(), strict=True))
+                    own.append(spent / times * 1000)
             note(f"P7 changes: repetition {number + 1} of {repetitions}")
     yield from _rows(found)
+    what = "event to kernel, by the agent's own metric, mean"
+    yield _one(what, "ms", Sample(tuple(own)), "note", None)
 
 
 def _from_nothing(store: Store, address: str, repetitions: int, note: Note) -> Iterator[Result]:

@@ -184,7 +184,7 @@ def test_the_gate_opens_when_the_policy_is_in_the_kernel(tmp_path: Path) -> None
             node.endpoint(2, WEB)
             assert await node.manager.wait_for(WEB) == revision  # a replica costs nothing
             node.endpoints.delete(1)
-            await node.until(lambda: node.manager.endpoints_of(WEB) == 1)
+            await node.until(lambda: len(node.manager.members(WEB)) == 1)
             assert WEB in node.maps.rows
             node.endpoints.delete(2)
             await node.until(lambda: WEB not in node.maps.rows)
