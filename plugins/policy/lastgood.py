@@ -33,6 +33,7 @@ class LastGood:
         self._known: dict[ObjectKey, str] = {}
         self._unsaved: dict[ObjectKey, str | None] = {}
         """Texts that are not on disk yet; ``None``: the file is to go."""
+        self._writing = False
         self._lock = threading.Lock()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="axo-lastgood")
 
@@ -86,18 +87,21 @@ class LastGood:
 
     def _later(self, key: ObjectKey, text: str | None) -> None:
         with self._lock:
-            waiting = key in self._unsaved
             self._unsaved[key] = text
-        if not waiting:
-            self._writer.submit(self._save, key)
+            idle, self._writing = not self._writing, True
+        if idle:
+            self._writer.submit(self._save)
 
     # In the thread
 
-    def _save(self, key: ObjectKey) -> None:
-        """Bring the file of one object in line; what is asked for meanwhile counts as well."""
+    def _save(self) -> None:
+        """Bring files in line until none is left; what is asked for meanwhile counts as well."""
         while True:
             with self._lock:
-                text = self._unsaved[key]
+                if not self._unsaved:
+                    self._writing = False
+                    return
+                key, text = next(iter(self._unsaved.items()))
             try:
                 self._write(self._path(key), text)
             except OSError as error:
@@ -108,7 +112,6 @@ class LastGood:
             with self._lock:
                 if self._unsaved[key] is text:
                     del self._unsaved[key]
-                    return
 
     def _write(self, path: Path, text: str | None) -> None:
         if text is None:
