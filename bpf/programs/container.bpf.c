@@ -14,6 +14,7 @@
 #include "axo/route.h"
 #include "axo/events.h"
 #include "axo/deliver.h"
+#include "axo/forward.h"
 
 /* Fills in who sits behind the device. */
 static __always_inline int axo_container_sender(struct __sk_buff *skb, struct axo_ctx *ctx)
@@ -183,6 +184,17 @@ int from_container(struct __sk_buff *skb)
 	return axo_finish(skb, ctx, axo_from_container(skb, ctx));
 }
 
+/* The pod of this node whose address a proxy has borrowed, if it is one's. */
+static __always_inline void axo_sender_proxied(struct axo_ctx *ctx)
+{
+	struct axo_endpoint *ep = axo_endpoint_by_addr(&ctx->saddr);
+
+	if (!ep)
+		return;
+	ctx->src_identity = ep->identity;
+	ctx->src_id = ep->id;
+}
+
 static __always_inline int axo_to_container(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
 	struct axo_ep_if *self = axo_endpoint_by_if(skb->ifindex);
@@ -205,6 +217,8 @@ static __always_inline int axo_to_container(struct __sk_buff *skb, struct axo_ct
 	ret = axo_control_to(ctx, local);
 	if (ret != AXO_NEXT)
 		return ret;
+	if (local && axo_mark_is(skb, AXO_MARK_PROXY_AS))
+		axo_sender_proxied(ctx);
 	if (local) {
 		ret = AXO_STAGES(host_egress);
 		if (ret != AXO_NEXT)

@@ -32,6 +32,7 @@ from axoneme.core.model.policy import FqdnPeer
 from axoneme.core.state import Table
 from axoneme.plugins.fqdn import alive, supervisor
 from axoneme.plugins.fqdn.cache import NameCache
+from axoneme.plugins.fqdn.config import TRANSPARENT
 from axoneme.plugins.fqdn.link import MAX_LINE
 from axoneme.plugins.fqdn.ports import PORTS
 from axoneme.plugins.fqdn.rules import PROTOCOL, to_plain
@@ -171,6 +172,7 @@ class FqdnAgent:
                 "rcode": config.text("tofqdns-dns-reject-response-code"),
                 "max_delay": config.seconds("tofqdns-proxy-response-max-delay"),
                 "concurrency": config.number("dnsproxy-concurrency-limit"),
+                "transparent": config.flag(TRANSPARENT),
             }
             if self._writer is not None:
                 self._writer.write(json.dumps(message).encode() + b"\n")

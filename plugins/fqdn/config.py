@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from axoneme.core.config import OptionRegistry
 
 SWITCH: Final = "enable-l7-proxy"
+TRANSPARENT: Final = "dnsproxy-enable-transparent-mode"
 
 
 def register(options: OptionRegistry) -> None:
@@ -49,4 +50,8 @@ def register(options: OptionRegistry) -> None:
         "dnsproxy-concurrency-limit", "int", 0,
         "Queries in flight; more are dropped. 0: as many as the proxy stands.",
         min=0, max=100000, component="fqdn",
+    )  # fmt: skip
+    options.add(
+        TRANSPARENT, "bool", True, "Ask servers with the address of the pod that asks.",
+        component="fqdn", helm="dnsProxy.enableTransparentMode",
     )  # fmt: skip

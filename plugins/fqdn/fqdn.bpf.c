@@ -6,6 +6,9 @@
  *	TCP  a connection that the proxy has accepted, else the socket that it listens on
  *	UDP  the socket that it listens on
  *
+ * The answers to what the proxy asks in the pod's name (dnsproxy-enable-transparent-mode) go to its
+ * socket as well: one that is bound to the pod's very address and connected to the server's.
+ *
  * The mark leads the routing decision to a table that has everything as local. Without a socket the
  * packet is dropped by the caller.
  */
@@ -113,4 +116,62 @@ static __always_inline int fqdn_egress_proxy(struct __sk_buff *skb, struct axo_c
 	if (ctx->pkt & AXO_PKT_FRAG)
 		return -AXO_DROP_FRAG_NOSUPPORT;
 	return ctx->family == 4 ? fqdn_lookup4(skb, ctx) : fqdn_lookup6(skb, ctx);
+}
+
+#define FQDN_PORT 53 /* of servers that are asked in the pod's name */
+
+static __always_inline int fqdn_answer4(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct fqdn_tuple4 to = {.saddr = ctx->saddr.w[3],
+				 .daddr = ctx->daddr.w[3],
+				 .sport = ctx->sport,
+				 .dport = ctx->dport};
+	struct bpf_sock *sk;
+
+	if (ctx->proto == AXO_PROTO_TCP)
+		sk = bpf_sk_lookup_tcp(skb, (void *)&to, sizeof(to), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, (void *)&to, sizeof(to), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return AXO_NEXT;
+	/* not one that listens to everything */
+	if (sk->src_ip4 == to.daddr && sk->dst_ip4 == to.saddr)
+		return fqdn_assign(skb, ctx, sk);
+	bpf_sk_release(sk);
+	return AXO_NEXT;
+}
+
+static __always_inline int fqdn_answer6(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct fqdn_tuple6 to = {.saddr = ctx->saddr,
+				 .daddr = ctx->daddr,
+				 .sport = ctx->sport,
+				 .dport = ctx->dport};
+	struct bpf_sock *sk;
+
+	if (ctx->proto == AXO_PROTO_TCP)
+		sk = bpf_sk_lookup_tcp(skb, (void *)&to, sizeof(to), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, (void *)&to, sizeof(to), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return AXO_NEXT;
+	if (sk->src_ip6[3] == to.daddr.w[3] && sk->src_ip6[2] == to.daddr.w[2] &&
+	    sk->src_ip6[1] == to.daddr.w[1] && sk->src_ip6[0] == to.daddr.w[0] &&
+	    sk->dst_ip6[3] == to.saddr.w[3] && sk->dst_ip6[2] == to.saddr.w[2])
+		return fqdn_assign(skb, ctx, sk);
+	bpf_sk_release(sk);
+	return AXO_NEXT;
+}
+
+/* Stage ingress_proxy: of a packet to a pod that no flow speaks for. */
+static __always_inline int fqdn_ingress_proxy(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	if (AXO_LIKELY(ctx->sport != bpf_htons(FQDN_PORT)))
+		return AXO_NEXT;
+	if (ctx->proto != AXO_PROTO_TCP && ctx->proto != AXO_PROTO_UDP)
+		return AXO_NEXT;
+	/* a socket is given to what comes in by a device */
+	if ((ctx->pkt & AXO_PKT_FRAG) || ctx->obs_point == AXO_TRACE_FROM_STACK)
+		return AXO_NEXT;
+	return ctx->family == 4 ? fqdn_answer4(skb, ctx) : fqdn_answer6(skb, ctx);
 }

@@ -53,9 +53,11 @@ def axoneme_register_l7(protocols: L7Registry, config: Config) -> None:
 
 @hookimpl
 def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> None:
-    """The way to the proxy's socket."""
+    """The ways to the proxy's sockets."""
     source = Path(__file__).with_name("fqdn.bpf.c")
     datapath.stage("egress_proxy", "fqdn_egress_proxy", source)
+    if config.flag(options_of.TRANSPARENT):
+        datapath.stage("ingress_proxy", "fqdn_ingress_proxy", source)
 
 
 @hookimpl

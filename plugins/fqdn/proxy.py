@@ -32,11 +32,20 @@ from axoneme.plugins.fqdn.messages import (
     with_id,
 )
 from axoneme.plugins.fqdn.rules import MAX_ROWS, RuleBook, from_plain
-from axoneme.plugins.fqdn.sockets import Place, Replies, marked, place, receive
+from axoneme.plugins.fqdn.sockets import (
+    Address,
+    Place,
+    Replies,
+    borrowing,
+    marked,
+    place,
+    receive,
+)
 
 log = logging.getLogger(__name__)
 
 UPSTREAM_SECONDS: Final = 5.0
+DNS_PORT: Final = 53
 IDLE_SECONDS: Final = 30.0
 """A client's TCP connection that says nothing is closed."""
 MAX_IN_FLIGHT: Final = 8192
@@ -55,6 +64,8 @@ class Settings:
     max_delay: float = 0.1
     concurrency: int = 0
     """Queries in flight; 0: as many as the proxy stands."""
+    transparent: bool = False
+    """Ask servers with the address of the pod that asks."""
 
 
 class DnsProxy:
@@ -76,7 +87,10 @@ class DnsProxy:
         rows = message["rules"][:MAX_ROWS]
         book = RuleBook([_row(r) for r in rows])
         self.settings = Settings(
-            str(message["rcode"]), float(message["max_delay"]), int(message["concurrency"])
+            str(message["rcode"]),
+            float(message["max_delay"]),
+            int(message["concurrency"]),
+            bool(message.get("transparent", False)),
         )
         self.book = book
         self._identities.reopen()
@@ -174,7 +188,7 @@ class DnsProxy:
                 extra={"client": str(client[0]), "name": question.name, "server": str(server[0])},
             )
             return refusal(question, self.settings.rcode)
-        answer = await self._ask(data, question, server, protocol)
+        answer = await self._ask(data, question, client, server, protocol)
         if answer is None:
             self.counts["timeouts"] += 1
             return None
@@ -195,23 +209,38 @@ class DnsProxy:
                 self.counts["late"] += 1
 
     async def _ask(
-        self, data: bytes, question: Question, server: Place, protocol: int
+        self, data: bytes, question: Question, client: Place, server: Place, protocol: int
     ) -> bytes | None:
         number = secrets.randbelow(1 << 16)
         wire = with_id(data, number)
+        # Answers from this port alone find their way back: see ``ingress_proxy``.
+        borrow = self.settings.transparent and server[1] == DNS_PORT
         try:
             async with asyncio.timeout(UPSTREAM_SECONDS):
+                sock = _upstream(client[0], server[0], protocol, borrow=borrow)
                 if protocol == TCP:
-                    return await _ask_stream(wire, number, question, server)
-                return await _ask_datagram(wire, number, question, server)
+                    return await _ask_stream(sock, wire, number, question, server)
+                return await _ask_datagram(sock, wire, number, question, server)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             return None
 
 
-async def _ask_datagram(wire: bytes, number: int, question: Question, server: Place) -> bytes:
+def _upstream(client: Address, server: Address, protocol: int, *, borrow: bool) -> socket.socket:
+    """A socket to ask a server with: with the client's address, or with the node's."""
+    kind = socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM
+    if borrow:
+        try:
+            return borrowing(client, kind)
+        except OSError as error:
+            log.info("address not borrowed", extra={"client": str(client), "error": str(error)})
+    return marked(socket.AF_INET if server.version == 4 else socket.AF_INET6, kind)
+
+
+async def _ask_datagram(
+    sock: socket.socket, wire: bytes, number: int, question: Question, server: Place
+) -> bytes:
     loop = asyncio.get_running_loop()
-    family = socket.AF_INET if server[0].version == 4 else socket.AF_INET6
-    with marked(family, socket.SOCK_DGRAM) as sock:
+    with sock:
         await loop.sock_connect(sock, (str(server[0]), server[1]))
         await loop.sock_sendall(sock, wire)
         while True:  # others' datagrams are not ours, and wait for the real one goes on
@@ -220,9 +249,9 @@ async def _ask_datagram(wire: bytes, number: int, question: Question, server: Pl
                 return answer
 
 
-async def _ask_stream(wire: bytes, number: int, question: Question, server: Place) -> bytes:
-    family = socket.AF_INET if server[0].version == 4 else socket.AF_INET6
-    sock = marked(family, socket.SOCK_STREAM)
+async def _ask_stream(
+    sock: socket.socket, wire: bytes, number: int, question: Question, server: Place
+) -> bytes:
     try:
         await asyncio.get_running_loop().sock_connect(sock, (str(server[0]), server[1]))
         reader, writer = await asyncio.open_connection(sock=sock)

@@ -7,6 +7,7 @@ kernel documentation, networking/tproxy.
 from __future__ import annotations
 
 import errno
+import secrets
 import socket
 import struct
 from collections import OrderedDict
@@ -22,19 +23,23 @@ IPV6_TRANSPARENT: Final = 75
 MAX_QUERY: Final = 4096
 MAX_REPLY_SOCKETS: Final = 256
 TRIES: Final = 50
+BORROWED: Final = range(10000, 30000)
+"""Ports below those that Linux gives to whom asks for none (``ip_local_port_range``)."""
 
 MARK: Final = 0xB00
 """``AXO_MARK_PROXY``"""
+MARK_AS: Final = 0xA00
+"""``AXO_MARK_PROXY_AS``"""
 
 Address = IPv4Address | IPv6Address
 Place = tuple[Address, int]
 """Address and port."""
 
 
-def marked(family: int, kind: int) -> socket.socket:
+def marked(family: int, kind: int, mark: int = MARK) -> socket.socket:
     """A non-blocking socket whose packets the node knows as a proxy's, not as its own."""
     sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, MARK)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
     return sock
 
 
@@ -47,6 +52,30 @@ def transparent(family: int, kind: int) -> socket.socket:
         sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
     else:
         sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+    return sock
+
+
+def borrowing(address: Address, kind: int) -> socket.socket:
+    """Such a socket that has an address of somebody else, and a port that pods seldom use.
+
+    Nothing else may have the two: answers would go astray. Raises ``OSError``.
+    """
+    sock = marked(socket.AF_INET if address.version == 4 else socket.AF_INET6, kind, MARK_AS)
+    try:
+        if address.version == 4:
+            sock.setsockopt(socket.SOL_IP, IP_TRANSPARENT, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        for attempt in range(TRIES):
+            try:
+                sock.bind((str(address), BORROWED.start + secrets.randbelow(len(BORROWED))))
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or attempt == TRIES - 1:
+                    raise
+    except BaseException:
+        sock.close()
+        raise
     return sock
 
 

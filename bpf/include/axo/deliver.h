@@ -63,6 +63,12 @@ static __always_inline int axo_ingress(struct __sk_buff *skb, struct axo_ctx *ct
 	if (ret != AXO_NEXT)
 		return ret;
 	if (ctx->check) {
+		/* the answer to a question that a proxy has asked in the pod's name */
+		if (ctx->ct_state == AXO_CT_NEW) {
+			ret = AXO_STAGES(ingress_proxy);
+			if (ret != AXO_NEXT)
+				return ret;
+		}
 		if (!ctx->src_identity) {
 			ret = axo_sender_resolve(skb, ctx);
 			if (ret != AXO_NEXT)

@@ -21,6 +21,7 @@ static int (*axo_redirect_neigh)(u32 ifindex, void *params, int plen, u64 flags)
 #define AXO_MARK_KEEPS	 0x0300 /* a pod's, on its way out, and needs no translation */
 #define AXO_MARK_OVERLAY 0x0400 /* encapsulated */
 #define AXO_MARK_PROXY	 0x0b00 /* from a proxy of this node */
+#define AXO_MARK_PROXY_AS 0x0a00 /* from one that asks with a pod's address, in its name */
 
 static __always_inline int axo_mark_is(const struct __sk_buff *skb, u32 what)
 {

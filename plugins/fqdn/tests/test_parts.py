@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from contextlib import suppress
 from ipaddress import ip_address
@@ -25,6 +26,7 @@ from axoneme.plugins.fqdn.messages import (
     with_id,
 )
 from axoneme.plugins.fqdn.rules import RuleBook, from_plain, to_plain
+from axoneme.plugins.fqdn.sockets import BORROWED, borrowing
 
 POD, OTHER = "10.0.0.1", "10.0.0.2"
 ONE, TWO, SIX = (ip_address(a) for a in ("192.0.2.1", "192.0.2.2", "2001:db8::1"))
@@ -168,3 +170,18 @@ def test_what_is_no_query(flags: int) -> None:
     query.flags |= flags
     with pytest.raises(BadMessageError):
         read_query(query.to_wire())
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_borrowed_address_is_nobody_elses_meanwhile(version: int) -> None:
+    """Two sockets never share address and port, whatever kind they are of."""
+    address = ip_address({4: "192.0.2.77", 6: "2001:db8::77"}[version])
+    found = [borrowing(address, socket.SOCK_DGRAM) for _ in range(200)]
+    try:
+        ports = [s.getsockname()[1] for s in found]
+        assert len(set(ports)) == 200 and set(ports) <= set(BORROWED)
+        assert {s.getsockname()[0] for s in found} == {str(address)}
+    finally:
+        for each in found:
+            each.close()

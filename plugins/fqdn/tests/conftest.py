@@ -1,0 +1,3 @@
+"""Fixtures of packet tests."""
+
+from axoneme.core.testing.packet_fixtures import *  # noqa: F403 - pytest finds fixtures by name
