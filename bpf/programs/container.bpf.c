@@ -178,10 +178,19 @@ static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_
 int from_container(struct __sk_buff *skb)
 {
 	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_EGRESS, AXO_TRACE_FROM_ENDPOINT);
+	int verdict, ret;
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	return axo_finish(skb, ctx, axo_from_container(skb, ctx));
+	verdict = axo_from_container(skb, ctx);
+	ret = axo_finish(skb, ctx, verdict);
+	/* the sender's own policy, not its receiver's */
+	if ((verdict == -AXO_DROP_POLICY || verdict == -AXO_DROP_POLICY_DENY) &&
+	    ctx->dir == AXO_DIR_EGRESS) {
+		verdict = AXO_STAGES(egress_refused);
+		return verdict == AXO_NEXT ? ret : verdict;
+	}
+	return ret;
 }
 
 /* The pod of this node whose address a proxy has borrowed, if it is one's. */

@@ -26,6 +26,8 @@ MODES: Final = ("default", "always", "never")
 
 AUDIT: Final = "policy-audit-mode"
 FRAG_NEEDED: Final = "allow-icmp-frag-needed"
+RESPONSE: Final = "policy-deny-response"
+ICMP_RULES: Final = "enable-icmp-rules"
 ACCOUNTING: Final = "policy-accounting"
 STATS_MAX: Final = "bpf-policy-stats-map-max"
 
@@ -114,6 +116,22 @@ def register(options: OptionRegistry) -> None:
         max=1 << 24,
         component="policy",
         helm="bpf.policyStatsMapMax",
+    )
+    options.add(
+        RESPONSE,
+        "string",
+        "none",
+        "Whether a pod is told by an ICMP error that its own egress policy refuses what it sends.",
+        choices=("none", "icmp"),
+        component="policy",
+        helm="policyDenyResponse",
+    )
+    options.add(
+        ICMP_RULES,
+        "bool",
+        True,
+        "Whether policies may have rules about ICMP; else one that has them is refused.",
+        component="policy",
     )
 
 

@@ -18,6 +18,7 @@ from axoneme.core.model.policy import Action, Direction, Origin, Rule, Selector,
 from axoneme.plugins.policy.decode.cluster import KIND as CLUSTER
 from axoneme.plugins.policy.decode.fields import UnenforceableError
 from axoneme.plugins.policy.decode.peers import HOST, REMOTE_NODE
+from axoneme.plugins.policy.l4 import ICMP, ICMPV6
 
 DNS: Final = "dns"
 
@@ -34,6 +35,8 @@ class Abilities:
     passes: bool = True
     """A pass can be weighed with all else that is said of a peer: without
     ``policy-cidr-match-mode``, whose second answer it could not reach."""
+    icmp: bool = True
+    """Rules may be about ICMP: ``enable-icmp-rules``."""
     non_default_deny: bool = True
     """``enableDefaultDeny: false`` counts: ``enable-non-default-deny-policies``."""
 
@@ -69,6 +72,8 @@ def _reason(rule: Rule, able: Abilities) -> tuple[str, str, str] | None:
     if rule.action == Action.PASS and not able.passes:
         what = "Pass does not go with policy-cidr-match-mode"
         return f"{_item(rule)}.action", what, "unset policy-cidr-match-mode"
+    if not able.icmp and any(p.protocol in (ICMP, ICMPV6) for p in rule.ports or ()):
+        return f"{_item(rule)}.icmps", "is switched off", "set enable-icmp-rules=true"
     if rule.l7 is not None and able.protocols.get(rule.l7.protocol) is None:
         what = f"no enabled plugin has a proxy for {rule.l7.protocol}"
         return f"{path}.rules.{rule.l7.protocol}", what, "set enable-l7-proxy=true"

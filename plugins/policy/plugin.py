@@ -46,6 +46,9 @@ def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> Non
     source = Path(__file__).with_name("policy.bpf.c")
     datapath.stage("egress_policy", "policy_egress", source)
     datapath.stage("ingress_policy", "policy_ingress", source)
+    if config[options_of.RESPONSE] == "icmp":
+        denied = Path(__file__).with_name("deny_response.bpf.c")
+        datapath.stage("egress_refused", "policy_egress_refused", denied)
     for name, value in options_of.constants(config).items():
         datapath.define(name, value)
     if config.flag(options_of.ACCOUNTING):

@@ -194,6 +194,7 @@ def abilities(config: Config, services: Services) -> Abilities:
         nodes=bool(config.get("enable-node-selector-labels")),
         host=bool(config.get("enable-host-firewall")),
         passes=not options_of.match_mode(config),
+        icmp=bool(config[options_of.ICMP_RULES]),
         non_default_deny=bool(config["enable-non-default-deny-policies"]),
     )
 

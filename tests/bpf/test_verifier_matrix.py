@@ -44,6 +44,7 @@ VARIANTS: dict[str, dict[str, str]] = {
         "bpf-events-policy-verdict-enabled": "false",
     },
     "CIDR rules for nodes and pods": {"policy-cidr-match-mode": "nodes,pods"},
+    "refusals are answered": {"policy-deny-response": "icmp"},
     "path MTU by rules": {"allow-icmp-frag-needed": "false"},
     "policy not counted": {"policy-accounting": "false"},
     "extended protocols": {"enable-extended-ip-protocols": "true"},

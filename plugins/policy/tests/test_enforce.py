@@ -165,3 +165,12 @@ def test_a_pass_and_the_match_mode() -> None:
         require(decode(obj), evolve(everything(), passes=False))
     assert caught.value.field == "spec.egress[1].action"
     assert len(caught.value.lockdown) == 1
+
+
+def test_icmp_rules_may_be_switched_off() -> None:
+    """Such a policy is refused as a whole."""
+    spec: dict[str, Any] = {"ingress": [{"icmps": [{"fields": [{"type": 8}]}]}]}
+    assert require(decode(policy(**spec)), everything())
+    with pytest.raises(UnenforceableError) as caught:
+        require(decode(policy(**spec)), evolve(everything(), icmp=False))
+    assert caught.value.field == "spec.ingress[0].icmps"
