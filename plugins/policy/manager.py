@@ -131,6 +131,7 @@ class PolicyManager:
         A subject that the kernel refused counts: it drops everything until a later try works.
         """
         await self._published.wait()
+        self._sync_identities()
         await self._flush_all()
         await self.reconciler.sync()
 

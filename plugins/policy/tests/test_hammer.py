@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import Any
@@ -24,9 +25,10 @@ from axoneme.plugins.policy.entries import (
     PolicyValue,
     lookup,
 )
+from axoneme.plugins.policy.known import KnownPeers
 from axoneme.plugins.policy.l4 import prefixes
 from axoneme.plugins.policy.resolve import Claim, decide
-from axoneme.plugins.policy.tables import SubjectPolicy
+from axoneme.plugins.policy.tables import KNOWN, SubjectPolicy
 
 pytestmark = pytest.mark.root
 
@@ -109,4 +111,59 @@ def test_no_packet_meets_a_wrong_moment(bench: PacketBench, device: int) -> None
                 assert verdict == (OK if passes(state, packet) else SHOT), (revision, packet)
     assert probes > 1000
     assert target.swaps > 5 and target.patches > 5
+    target.resync({})
+
+
+def test_a_new_peer_that_is_denied_never_passes(bench: PacketBench, device: int) -> None:
+    """Anybody may, but for some: one of these comes and goes, as its identity does. Whoever is
+    known and allowed in both states is never held up by that."""
+    bench.reset()
+    bench.endpoint(11, device, SUBJECT, "10.244.1.11", "fd00:10:244:1::11")
+    bench.runtime("WORLD_V4", 9)
+    bench.prefix("10.244.9.1/32", PEER)
+    bench.prefix("10.244.9.2/32", OTHER)
+    generation = count(1)
+    definition = bench.maps["axoscratch_policy"].definition
+    assert definition is not None
+    target = PolicyMaps(
+        lambda: bench.maps["axo_policy"],
+        lambda: (definition.key, definition.value),
+        lambda: bench.runtime("POLICY_GEN", next(generation)),
+        16384,
+    )
+    program = bench.loaded.programs["from_container"].fd
+    head = Ether(src="02:00:00:00:01:0b", dst="02:00:00:00:02:0b")
+    denied, allowed = (
+        bytes(head / IP(src="10.244.1.11", dst=to) / TCP(sport=1000, dport=80, flags="S"))
+        for to in ("10.244.9.1", "10.244.9.2")
+    )
+    anybody = {
+        PolicyKey(ANY_PEER, EGRESS, 0, 0, 0): PolicyValue(ALLOW, False, 1, 0, known_only=True)
+    }
+    with_deny = {**anybody, PolicyKey(PEER, EGRESS, 0, 0, 0): PolicyValue(DENY, True, 2, 0)}
+    known = KnownPeers()
+    known.add(OTHER)
+    probes = 0
+
+    def change(revision: int) -> Mapping[int, Exception]:
+        """An identity comes, as a manager tells of it, or goes."""
+        comes = revision % 2 == 0
+        (known.add if comes else known.remove)(PEER)
+        entries = with_deny if comes else anybody
+        row = SubjectPolicy(SUBJECT, revision, False, True, len(entries), False, entries)
+        mark = known.take(complete=True)
+        rows = {SUBJECT: row} | ({KNOWN: mark} if mark is not None else {})
+        return target.apply(rows, {})
+
+    assert change(1) == {}
+    with ThreadPoolExecutor(1) as other:
+        for revision in range(2, 400):
+            work = other.submit(change, revision)
+            while not work.done():
+                verdict = testrun.run(program, denied, ifindex=device).verdict
+                assert verdict == SHOT, revision
+                assert testrun.run(program, allowed, ifindex=device).verdict == OK, revision
+                probes += 1
+            assert work.result() == {}
+    assert probes > 400
     target.resync({})

@@ -80,20 +80,20 @@ class Local:
 class Node:
     """An agent's worth of tables around one manager and one folder store."""
 
-    def __init__(self, folder: Path, limit: int = 16384) -> None:
+    def __init__(self, folder: Path, limit: int = 16384, maps: Any = None) -> None:
         self.tables = TableRegistry()
         self.identities = identity_table(self.tables)
         self.endpoints = endpoint_table(self.tables)
         self.peers = cluster_endpoint_table(self.tables)
         self.ipcache = Ipcache(ipcache_table(self.tables))
         self.store = FolderStore(folder / "store")
-        self.maps = FakeMaps()
+        self.maps = maps or FakeMaps()
         sources = PolicySources(lambda o: decode_object(o) or [], LastGood(folder / "policies"))
         self.manager = PolicyManager(
             PolicyEngine(),
             PolicyTables.create(self.tables),
             sources,
-            self.maps,  # type: ignore[arg-type]
+            self.maps,
             max_entries=limit,
             proxies=ProxyTables(self.tables),
         )
