@@ -87,13 +87,13 @@ class Node:
         self.peers = cluster_endpoint_table(self.tables)
         self.ipcache = Ipcache(ipcache_table(self.tables))
         self.store = FolderStore(folder / "store")
-        self.maps = maps or FakeMaps()
+        self.maps = FakeMaps()
         sources = PolicySources(lambda o: decode_object(o) or [], LastGood(folder / "policies"))
         self.manager = PolicyManager(
             PolicyEngine(),
             PolicyTables.create(self.tables),
             sources,
-            self.maps,
+            maps or self.maps,  # type: ignore[arg-type]
             max_entries=limit,
             proxies=ProxyTables(self.tables),
         )
