@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import evolve, frozen
 
+from axoneme.core.dns_names import peer_matches
 from axoneme.core.errors import ApiError
 from axoneme.core.identities.reserved import world_identity
 from axoneme.core.model.endpoint import NamedPort
@@ -200,7 +201,7 @@ class Ends:
         name = text.lower().rstrip(".")
         if not _DNS.fullmatch(name):
             return None
-        keys = {p.label_key for p in self._fqdns() if names(p, name)}
+        keys = {p.label_key for p in self._fqdns() if peer_matches(p, name)}
         world = self._world(family)
         labels = LabelSet.of([*world.labels, *(Label(FQDN, key) for key in keys)])
         return End(NAME, name, UNMET, labels)
@@ -246,15 +247,3 @@ class Ends:
         labels, prefixes = facts_of(row, self.families)
         known = end.identity in self._manager.engine.selectors
         return Party(end.identity, labels, prefixes, pods, known)
-
-
-def names(peer: FqdnPeer, name: str) -> bool:
-    """Whether a peer names ``name``: reference §2.2, ``toFQDNs``."""
-    if peer.name:
-        return peer.name == name
-    pattern = peer.pattern
-    head = ""
-    if pattern.startswith("**."):
-        head, pattern = r"([-a-z0-9_]+\.)+", pattern[3:]
-    body = re.escape(pattern).replace(r"\*", "[-a-z0-9_]*")
-    return re.fullmatch(head + body, name) is not None

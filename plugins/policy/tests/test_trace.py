@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from axoneme.core.dns_names import peer_matches
 from axoneme.core.errors import ApiError
 from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.identities.reserved import reserved_identities
@@ -25,7 +26,6 @@ from axoneme.core.nodes.directory import node_tables
 from axoneme.core.nodes.identities import NodeIdentities
 from axoneme.core.services import Services
 from axoneme.plugins.policy.audit import AuditMode
-from axoneme.plugins.policy.ends import names
 from axoneme.plugins.policy.tests.test_manager import CLIENT, WEB, FakeMaps, Node, policy
 from axoneme.plugins.policy.trace import Tracer
 
@@ -237,8 +237,9 @@ async def test_bad_questions_are_refused(world: World, given: dict[str, Any], wo
         (FqdnPeer(pattern="**.example.org"), "b.a.example.org", True),
         (FqdnPeer(pattern="a*.example.org"), "axb.example.org", True),
         (FqdnPeer(pattern="*.example.org"), "a.exampleXorg", False),
+        (FqdnPeer(pattern="*"), "a.example.org", True),
     ],
 )
 def test_patterns_match_as_documented(peer: FqdnPeer, name: str, matches: bool) -> None:
     """A star stands for characters of one label."""
-    assert names(peer, name) is matches
+    assert peer_matches(peer, name) is matches
