@@ -7,6 +7,7 @@ entry is compiled again. The child may die of what it is given: that is a ``Comp
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -105,7 +106,8 @@ def _read(entry: Path) -> CompiledObject | None:
         log.warning("compile cache entry is damaged, compiling again", extra={"path": str(entry)})
         entry.unlink(missing_ok=True)
         return None
-    os.utime(entry)
+    with contextlib.suppress(FileNotFoundError):  # another process may prune it right now
+        os.utime(entry)
     return compiled
 
 
@@ -132,10 +134,18 @@ def _locked(path: Path) -> Iterator[None]:
 
 def prune(cache_dir: Path, keep: int = 200) -> int:
     """Remove the least recently used entries above ``keep``; returns how many."""
-    entries = sorted(cache_dir.glob("*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
+    entries = sorted(cache_dir.glob("*.json"), key=_last_used, reverse=True)
     for entry in entries[keep:]:
         entry.unlink(missing_ok=True)
     return len(entries[keep:])
+
+
+def _last_used(entry: Path) -> float:
+    """When an entry was used last; long ago if another process has removed it meanwhile."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _run_compiler(source: Source) -> str:

@@ -172,3 +172,18 @@ def test_prune_keeps_the_entries_used_last(tmp_path: Path) -> None:
         os.utime(path, (number, number))
     assert build.prune(tmp_path, keep=2) == 3
     assert sorted(p.name for p in tmp_path.glob("*.json")) == ["3.json", "4.json"]
+
+
+def test_several_processes_prune_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another one removes between two looks is gone, and no error."""
+    for number in range(5):
+        (tmp_path / f"{number}.json").write_text("{}")
+    look = build._last_used
+
+    def and_removed(entry: Path) -> float:
+        entry.unlink(missing_ok=True)
+        return look(entry)
+
+    monkeypatch.setattr(build, "_last_used", and_removed)
+    assert build.prune(tmp_path, keep=2) == 3
+    assert list(tmp_path.iterdir()) == []
