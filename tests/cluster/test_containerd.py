@@ -7,6 +7,7 @@ are ours.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -159,9 +160,12 @@ class Containerd:
         self.process.terminate()
         self.process.wait(10)
         self.log.close()
-        # runc refuses a container whose hooks or network failed and forgets its own folder.
+        # runc refuses a container whose hooks or network failed and forgets its own folders.
         for state in Path("/run/containerd/runc/default").glob(unique("*")):
             shutil.rmtree(state, ignore_errors=True)
+        for group in Path("/sys/fs/cgroup").glob(f"**/default/{unique('*')}"):
+            with contextlib.suppress(OSError):
+                group.rmdir()
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             where = line.split()[1]
             if where.startswith(f"{self.base}/"):
