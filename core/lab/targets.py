@@ -135,7 +135,8 @@ def _owned(objects: Iterable[ClusterObject], namespace: str, name: str) -> list[
 def _machine(lab: Lab, store: SyncStore, text: str) -> Place | None:
     if text == WORLD:
         addresses = (underlay.WORLD4, underlay.WORLD6)
-        return Place(WORLD, "world", addresses, lab.paths.netns(WORLD))
+        gateways = (underlay.GATEWAY4, underlay.GATEWAY6)  # its addresses between the nodes
+        return Place(WORLD, "world", addresses, lab.paths.netns(WORLD), senders=gateways)
     for node in lab.nodes:
         if node.name == text:
             netns, more = lab.paths.netns(text), _routers(store, text)

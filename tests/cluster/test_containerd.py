@@ -114,6 +114,13 @@ def unique(name: str) -> str:
     return f"axot-{os.getpid()}-{name}"
 
 
+def removed(group: Path) -> bool:
+    """Whether a cgroup is gone; it can go when its processes have ended."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()
+
+
 class Containerd:
     """A containerd of our own and the ``ctr`` that talks to it."""
 
@@ -163,9 +170,12 @@ class Containerd:
         # runc refuses a container whose hooks or network failed and forgets its own folders.
         for state in Path("/run/containerd/runc/default").glob(unique("*")):
             shutil.rmtree(state, ignore_errors=True)
-        for group in Path("/sys/fs/cgroup").glob(f"**/default/{unique('*')}"):
-            with contextlib.suppress(OSError):
-                group.rmdir()
+        # Its process waits for ever for the start that never comes.
+        groups = list(Path("/sys/fs/cgroup").glob(f"**/default/{unique('*')}"))
+        for pid in {p for g in groups for p in (g / "cgroup.procs").read_text().split()}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        wait_for(lambda: all(map(removed, groups)))
         for line in reversed(Path("/proc/mounts").read_text().splitlines()):
             where = line.split()[1]
             if where.startswith(f"{self.base}/"):
