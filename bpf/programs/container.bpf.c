@@ -129,6 +129,11 @@ static __always_inline int axo_container_away(struct __sk_buff *skb, struct axo_
 
 	if (axo_is_loopback(&ctx->daddr))
 		return -AXO_DROP_UNROUTABLE;
+	if (AXO_UNLIKELY(ctx->answers)) {
+		ret = AXO_STAGES(egress_answer);
+		if (ret != AXO_NEXT)
+			return ret;
+	}
 	ret = AXO_STAGES(egress_forward);
 	if (ret != AXO_NEXT)
 		return ret;
@@ -188,6 +193,10 @@ int from_container(struct __sk_buff *skb)
 	if ((verdict == -AXO_DROP_POLICY || verdict == -AXO_DROP_POLICY_DENY) &&
 	    ctx->dir == AXO_DIR_EGRESS) {
 		verdict = AXO_STAGES(egress_refused);
+		return verdict == AXO_NEXT ? ret : verdict;
+	}
+	if (AXO_UNLIKELY(verdict == -AXO_DROP_NO_SERVICE)) {
+		verdict = AXO_STAGES(egress_unserved);
 		return verdict == AXO_NEXT ? ret : verdict;
 	}
 	return ret;

@@ -124,10 +124,17 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 int from_netdev(struct __sk_buff *skb)
 {
 	struct axo_ctx *ctx = axo_begin(skb, AXO_DIR_INGRESS, AXO_TRACE_FROM_NETWORK);
+	int verdict, ret;
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	return axo_finish(skb, ctx, axo_from_netdev(skb, ctx));
+	verdict = axo_from_netdev(skb, ctx);
+	ret = axo_finish(skb, ctx, verdict);
+	if (AXO_UNLIKELY(verdict == -AXO_DROP_NO_SERVICE)) {
+		verdict = AXO_STAGES(from_netdev_unserved);
+		return verdict == AXO_NEXT ? ret : verdict;
+	}
+	return ret;
 }
 
 static __always_inline int axo_to_netdev(struct __sk_buff *skb, struct axo_ctx *ctx)

@@ -34,6 +34,9 @@ static __always_inline int axo_from_overlay(struct __sk_buff *skb, struct axo_ct
 		return -AXO_DROP_INVALID_SIP;
 	if (ctx->pkt & (AXO_PKT_MULTICAST | AXO_PKT_LINKLOCAL))
 		return -AXO_DROP_UNKNOWN_TARGET;
+	ret = AXO_STAGES(from_overlay_translate);
+	if (ret != AXO_NEXT)
+		return ret;
 	ret = axo_deliver_local(skb, ctx);
 	if (ret == AXO_NEXT && ctx->dst_identity != AXO_ID_HOST)
 		return -AXO_DROP_UNROUTABLE;

@@ -67,6 +67,7 @@ class FlowEntry:
     tcp_seen: tuple[int, ...]
     proxy_port: int = network()
     endpoint: tuple[int, ...] = field()
+    service: int = field()
 
 
 @frozen(kw_only=True)

@@ -11,8 +11,8 @@
 #include "axo/headers.h"
 #include "axo/conntrack.h"
 #include "masquerade.h"
-#include "masquerade_rewrite.h"
-#include "masquerade_alloc.h"
+#include "axo/rewrite.h"
+#include "axo/nat_alloc.h"
 
 /*
  * Destinations that see pods' own addresses: native-routing CIDRs, as a disjunction of the terms
@@ -42,6 +42,11 @@
 #endif
 #ifndef AXO_MASQ_IPV6
 #define AXO_MASQ_IPV6 1
+#endif
+
+/* Whether outsiders' flows to services are in the tables too; their answers go on (nodeport). */
+#ifndef AXO_NAT_SERVICES
+#define AXO_NAT_SERVICES 0
 #endif
 
 static __always_inline int axo_masq_is_icmp(__u8 family, __u8 proto)
@@ -104,18 +109,6 @@ static __always_inline int axo_masq_tuple_quoted(__u8 family, const struct axo_n
 	else
 		t->dport = 0;
 	return axo_masq_is_icmp(family, t->proto);
-}
-
-/* A reset ends both directions at once; the side it went is done by axo_nat_touch(). */
-static __always_inline void axo_masq_reset(const struct axo_ctx *ctx, struct axo_nat6_key *pair)
-{
-	struct axo_nat_entry *other;
-
-	if (ctx->proto != AXO_PROTO_TCP || !(ctx->tcp_flags & AXO_TCP_RST))
-		return;
-	other = axo_nat_lookup(ctx->family, pair);
-	if (other)
-		axo_nat_touch(other, ctx);
 }
 
 /* An answer of a pod to somebody who reached it under its own address keeps that address. */
@@ -262,31 +255,11 @@ static __always_inline int axo_masq_error_in(struct __sk_buff *skb, struct axo_c
 	if (!e || !axo_addr_equal(&ctx->daddr, &q.t.saddr))
 		return AXO_NEXT;
 	to = e->addr;
+	ctx->answers = e->service;
 	rc = axo_nat_quote_rewrite(skb, ctx, &q, AXO_NAT_SRC, &to, e->port);
 	if (!rc)
 		rc = axo_nat_rewrite(skb, ctx, AXO_NAT_DST, &to, 0);
 	return rc ? rc : AXO_NEXT;
-}
-
-/*
- * A packet of the mapping e: takes it into w. 0: the mapping is broken, and gone. Each table forgets
- * by itself when it is full, so once a second the other half is looked at: its port may be another
- * flow's by now, whose answers this one would get, or the reverse.
- */
-static __always_inline int axo_masq_known(const struct axo_ctx *ctx, struct axo_nat_work *w,
-					  struct axo_nat_entry *e)
-{
-	__u8 flags = e->flags & AXO_NAT_HOST;
-
-	axo_nat_answer(&w->answer, &w->flow, &e->addr, e->port);
-	if (axo_nat_touch(e, ctx) && !axo_nat_whole(ctx, w, flags)) {
-		axo_nat_delete(ctx->family, &w->flow);
-		return 0;
-	}
-	w->to = w->answer.daddr;
-	w->port = w->answer.dport;
-	axo_masq_reset(ctx, &w->answer);
-	return 1;
 }
 
 /* A packet that leaves for outside the exempt prefixes. w->to is the node's address. */
@@ -300,7 +273,7 @@ static __always_inline int axo_masq_out(struct __sk_buff *skb, struct axo_ctx *c
 	if (known) {
 		e = axo_nat_lookup(ctx->family, &w->flow);
 		if (AXO_LIKELY(e))
-			mapped = axo_masq_known(ctx, w, e);
+			mapped = axo_nat_known(ctx, w, e);
 	}
 	if (AXO_UNLIKELY(!mapped)) {
 		rc = host ? axo_masq_host(ctx, w, known) : axo_masq_pod(ctx, known);
@@ -348,6 +321,7 @@ static __always_inline int masquerade_to_netdev_translate(struct __sk_buff *skb,
 	own = axo_masq_dev.lookup(&key);
 	if (!own)
 		return AXO_NEXT;
+	w->service = 0;
 	if (ctx->family == 4)
 		w->to = own->ipv4;
 	else
@@ -364,7 +338,7 @@ static __always_inline int masquerade_from_netdev_translate(struct __sk_buff *sk
 	int rc;
 
 	if (!w || (ctx->pkt & AXO_PKT_MULTICAST) ||
-	    !(ctx->family == 4 ? AXO_MASQ_IPV4 : AXO_MASQ_IPV6))
+	    !(AXO_NAT_SERVICES || (ctx->family == 4 ? AXO_MASQ_IPV4 : AXO_MASQ_IPV6)))
 		return AXO_NEXT;
 	if (ctx->pkt & AXO_PKT_ICMP_ERROR)
 		return axo_masq_error_in(skb, ctx);
@@ -375,9 +349,10 @@ static __always_inline int masquerade_from_netdev_translate(struct __sk_buff *sk
 		return AXO_NEXT;
 	w->to = e->addr;
 	w->port = e->port;
+	ctx->answers = e->service;
 	axo_nat_touch(e, ctx);
 	axo_nat_origin(&w->flow, &w->answer, e);
-	axo_masq_reset(ctx, &w->flow);
+	axo_nat_reset(ctx, &w->flow);
 	rc = axo_nat_rewrite(skb, ctx, AXO_NAT_DST, &w->to, w->port);
 	return rc ? rc : AXO_NEXT;
 }

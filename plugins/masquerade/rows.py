@@ -1,4 +1,4 @@
-"""Rows of the NAT maps, bound by field name to the structs of ``masquerade.h``."""
+"""Rows of the NAT maps, bound by field name to the structs of ``axo/nat.h``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ HOST = 0x01
 """``AXO_NAT_HOST``: a flow of the node itself."""
 CLOSING = 0x02
 """``AXO_NAT_CLOSING``."""
+SERVICE = 0x04
+"""``AXO_NAT_SERVICE``: an outsider's flow to a service."""
 
 
 @frozen
@@ -60,6 +62,8 @@ class NatEntry:
     flags: int
     created: int
     expires: int
+    service: int
+    """Id of the frontend that the flow came to, 0: none."""
     port: int = network()
 
 

@@ -138,6 +138,8 @@ struct axo_ctx {
 	__u32 frag_until; /* of a later fragment: tick at which frag_flags end */
 	__u32 policy_gen; /* generation of the policy, read before any of it was; 0 not yet */
 	__u32 node_gen;	  /* generation of the ipcache, read before node was */
+	__u32 service;	/* id of the frontend that the packet came to; 0: to no service */
+	__u32 answers;	/* id of the frontend in whose name it must arrive; 0: in its sender's */
 	__u32 path_mtu; /* bytes of L3 packet that fit towards the destination; 0: unknown */
 	__u32 note[8];	/* free for stages to hand facts to later stages of the same plugin */
 };

@@ -155,12 +155,34 @@ static __always_inline void axo_ct_recall(struct axo_ctx *ctx, const struct axo_
 	if (!ctx->dst_identity)
 		ctx->dst_identity = e->identity[!dir];
 	ctx->proxy_port = e->proxy_port;
+	if (AXO_UNLIKELY(e->service) && !axo_ct_is_to_service(e, dir))
+		ctx->answers = e->service;
 	if (e->node_gen && e->node_dir == dir &&
 	    e->node_gen == (u32)axo_runtime_get(AXO_RT_IPCACHE_GEN)) {
 		ctx->node = e->node;
 		ctx->dst_identity = e->node_identity;
 		ctx->node_known = AXO_NODE_RECALLED;
 	}
+}
+
+/*
+ * What the packet was sent to may have changed since the flow began: a service, its backend itself.
+ * A frontend that is another node's is told by the flow's first packets alone.
+ */
+static __always_inline void axo_ct_serve(const struct axo_ctx *ctx, struct axo_ct_entry *e)
+{
+	u32 dir = ctx->ct_dir & 1;
+
+	if (AXO_LIKELY(e->service == ctx->service) || (!ctx->service && ctx->pkt & AXO_PKT_LATER))
+		return;
+	if (!ctx->service &&
+	    (e->service == AXO_SERVICE_ELSEWHERE || !axo_ct_is_to_service(e, dir)))
+		return;
+	if (dir)
+		e->flags |= AXO_CT_FLAG_SERVICE_1;
+	else
+		e->flags &= ~AXO_CT_FLAG_SERVICE_1;
+	e->service = ctx->service;
 }
 
 /* Sets ct_state, check and, for a packet that may meet a local receiver's hook too, ct_next. */
@@ -241,6 +263,7 @@ static __always_inline int axo_ct(struct __sk_buff *skb, struct axo_ctx *ctx, u3
 		return AXO_NEXT;
 	ctx->ct_absent = 0;
 	axo_ct_judge(ctx, e, hook);
+	axo_ct_serve(ctx, e);
 	axo_ct_recall(ctx, e, hook);
 	if (!ctx->check && !axo_ct_undecided(ctx, hook))
 		axo_ct_touch(skb, ctx, e, now);
@@ -254,7 +277,8 @@ static __always_inline int axo_ct_create(struct __sk_buff *skb, struct axo_ctx *
 	u32 dir = ctx->ct_dir & 1;
 
 	__builtin_memset(e, 0, sizeof(*e));
-	e->flags = dir ? AXO_CT_FLAG_FIRST_1 : 0;
+	e->flags = dir ? AXO_CT_FLAG_FIRST_1 | AXO_CT_FLAG_SERVICE_1 : 0;
+	e->service = ctx->service;
 	e->accept[AXO_CT_CELL(dir, hook)] = ctx->policy_gen;
 	e->identity[dir] = ctx->src_identity;
 	e->identity[!dir] = ctx->dst_identity;

@@ -32,6 +32,7 @@ struct axo_ct6_key {
 #define AXO_CT_FLAG_NON_SYN 0x02 /* TCP: a packet without SYN was seen */
 #define AXO_CT_FLAG_CLOSE_0 0x04 /* TCP: FIN of direction 0, or RST */
 #define AXO_CT_FLAG_CLOSE_1 0x08 /* TCP: FIN of direction 1, or RST */
+#define AXO_CT_FLAG_SERVICE_1 0x10 /* the packets of direction 1 were sent to the service */
 #define AXO_CT_FLAG_CLOSED  (AXO_CT_FLAG_CLOSE_0 | AXO_CT_FLAG_CLOSE_1)
 
 /* Cell of axo_ct_entry.accept: direction 0 or 1; hook AXO_DIR_*. */
@@ -61,6 +62,8 @@ struct axo_ct_entry {
 	__be16 proxy_port;    /* network order: by policy; 0 none */
 	__u16 endpoint[2]; /* id of the local endpoint that is sender of direction 0, 1; 0 none */
 	__u16 pad;
+	__u32 service; /* id of the frontend that one direction was sent to; 0 none */
+	__u32 pad2;
 };
 
 BPF_TABLE("lru_hash", struct axo_ct4_key, struct axo_ct_entry, axo_ct4, 524288);
@@ -188,6 +191,14 @@ static __always_inline int axo_ct_store(struct axo_ct_scratch *s, u8 family, u8 
 	if (proto == AXO_PROTO_TCP)
 		return axo_ct6.update(&s->key6, &s->fresh);
 	return axo_ct_any6.update(&s->key6, &s->fresh);
+}
+
+/* AXO_SERVICE_ELSEWHERE: the frontend is another node's; what it is, is remembered by flow. */
+#define AXO_SERVICE_ELSEWHERE 0xffffffff
+
+static __always_inline int axo_ct_is_to_service(const struct axo_ct_entry *e, u32 dir)
+{
+	return !(e->flags & AXO_CT_FLAG_SERVICE_1) == !dir;
 }
 
 /* Tick of now. */

@@ -114,6 +114,9 @@ static __always_inline int axo_ct_related(struct __sk_buff *skb, struct axo_ctx 
 		return AXO_NEXT;
 	ctx->ct_state = AXO_CT_RELATED;
 	ctx->check = 0;
+	/* what is quoted was sent to the service, and its sender knows no other name */
+	if (e->service && axo_ct_is_to_service(e, dir & 1))
+		ctx->answers = e->service;
 	if (ctx->pkt & AXO_PKT_FRAG)
 		axo_ct_related_fragments(ctx, hook);
 	return AXO_NEXT;

@@ -38,8 +38,8 @@ def load(**flags: str) -> Config:
 def pair(out_expires: int, in_expires: int) -> dict[NatKey, NatEntry]:
     """Both sides of a mapping."""
     return {
-        OUT: NatEntry(NODE, 0, 1, out_expires, 40000),
-        IN: NatEntry(POD, 0, 1, in_expires, 1234),
+        OUT: NatEntry(NODE, 0, 1, out_expires, 0, 40000),
+        IN: NatEntry(POD, 0, 1, in_expires, 0, 1234),
     }
 
 
@@ -50,7 +50,7 @@ def test_both_sides_name_each_other() -> None:
     assert compute.origin_key(IN, table[IN]) == OUT
     pod, node, world = (IPv6Address(a) for a in ("fd00::5", "fd00:18::2", "2001:db8::1"))
     out = NatKey6(pod, world, 6, 0, 1, 2)
-    answer = compute.answer_key(out, NatEntry(node, 0, 1, 1, 40000))
+    answer = compute.answer_key(out, NatEntry(node, 0, 1, 1, 0, 40000))
     assert answer == NatKey6(world, node, 6, 1, 2, 40000)
 
 
@@ -79,7 +79,7 @@ def test_a_side_without_its_partner_goes_by_its_own_time() -> None:
 def test_a_side_whose_place_another_flow_has_taken_goes_alone() -> None:
     """Only entries that name each other are a pair."""
     table = pair(5, 5)
-    table[IN] = NatEntry(IPv4Address("10.244.1.6"), 0, 1, 15, 1234)
+    table[IN] = NatEntry(IPv4Address("10.244.1.6"), 0, 1, 15, 0, 1234)
     assert gone(table, 10) == {OUT}
 
 
@@ -177,7 +177,7 @@ def test_what_a_packet_has_revived_stays() -> None:
 
 def test_a_mapping_prints_as_one_line() -> None:
     """In the words of cilium-dbg."""
-    row = mapping_row(OUT, NatEntry(NODE, 0, 90, 160, 40000), 100)
+    row = mapping_row(OUT, NatEntry(NODE, 0, 90, 160, 0, 40000), 100)
     assert line(row) == (
         "UDP OUT 10.244.1.5:1234 -> 198.51.100.1:53 XLATE_SRC 172.18.0.2:40000 "
         "Created=10sec ago Expires=60sec"

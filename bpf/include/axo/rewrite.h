@@ -3,12 +3,12 @@
  * Changing one end (address and port) of a packet, and of the packet quoted inside an ICMP error, all
  * checksums included.
  */
-#ifndef AXO_MASQUERADE_REWRITE_H
-#define AXO_MASQUERADE_REWRITE_H
+#ifndef AXO_REWRITE_H
+#define AXO_REWRITE_H
 
 #include "axo/checksum.h"
 #include "axo/headers.h"
-#include "masquerade.h"
+#include "axo/nat.h"
 
 #define AXO_NAT_SRC 0
 #define AXO_NAT_DST 1

@@ -6,11 +6,11 @@
  * port is tried first: then its own TIME_WAIT guards the reuse, and a mapping that the LRU has evicted
  * comes back as it was.
  */
-#ifndef AXO_MASQUERADE_ALLOC_H
-#define AXO_MASQUERADE_ALLOC_H
+#ifndef AXO_NAT_ALLOC_H
+#define AXO_NAT_ALLOC_H
 
 #include "axo/headers.h"
-#include "masquerade.h"
+#include "axo/nat.h"
 
 /* Option masquerade-port-range. */
 #ifndef AXO_NAT_PORT_MIN
@@ -170,11 +170,46 @@ static __always_inline int axo_nat_whole(const struct axo_ctx *ctx, struct axo_n
 	w->fresh.addr = w->flow.saddr;
 	w->fresh.port = w->flow.sport;
 	w->fresh.flags = flags;
+	w->fresh.service = w->service;
 	w->fresh.pad = 0;
 	w->fresh.created = axo_nat_now();
 	w->fresh.expires = 0;
 	axo_nat_touch(&w->fresh, ctx);
 	return !axo_nat_insert(ctx->family, &w->answer, &w->fresh);
+}
+
+/* A reset ends both directions at once; the side it went is done by axo_nat_touch(). */
+static __always_inline void axo_nat_reset(const struct axo_ctx *ctx, struct axo_nat6_key *pair)
+{
+	struct axo_nat_entry *other;
+
+	if (ctx->proto != AXO_PROTO_TCP || !(ctx->tcp_flags & AXO_TCP_RST))
+		return;
+	other = axo_nat_lookup(ctx->family, pair);
+	if (other)
+		axo_nat_touch(other, ctx);
+}
+
+/*
+ * A packet of the mapping e: takes it into w. 0: the mapping is broken, and gone. Each table forgets
+ * by itself when it is full, so once a second the other half is looked at: its port may be another
+ * flow's by now, whose answers this one would get, or the reverse.
+ */
+static __always_inline int axo_nat_known(const struct axo_ctx *ctx, struct axo_nat_work *w,
+					  struct axo_nat_entry *e)
+{
+	__u8 flags = e->flags & (AXO_NAT_HOST | AXO_NAT_SERVICE);
+
+	w->service = e->service;
+	axo_nat_answer(&w->answer, &w->flow, &e->addr, e->port);
+	if (axo_nat_touch(e, ctx) && !axo_nat_whole(ctx, w, flags)) {
+		axo_nat_delete(ctx->family, &w->flow);
+		return 0;
+	}
+	w->to = w->answer.daddr;
+	w->port = w->answer.dport;
+	axo_nat_reset(ctx, &w->answer);
+	return 1;
 }
 
 /* The n-th port to try for a flow, network order. */
@@ -201,6 +236,7 @@ static __always_inline int axo_nat_allocate(struct __sk_buff *skb, const struct 
 	w->fresh.addr = w->flow.saddr;
 	w->fresh.port = w->flow.sport;
 	w->fresh.flags = flags;
+	w->fresh.service = w->service;
 	w->fresh.pad = 0;
 	w->fresh.created = axo_nat_now();
 	w->fresh.expires = 0;
