@@ -7,6 +7,7 @@ into one text per program.
 from __future__ import annotations
 
 import importlib.util
+import zlib
 from pathlib import Path
 
 from attrs import define, evolve, field, frozen
@@ -74,11 +75,32 @@ class DatapathRegistry:
     include_dirs: list[Path] = field(factory=default_include_dirs)
     structs: list[str] = field(factory=list)
     tail_calls: list[TailCall] = field(factory=list)
+    alternatives: dict[str, dict[str, int]] = field(factory=dict)
+    """Point → name → number of what was registered with :meth:`alternative`."""
 
     def stage(self, point: str, function: str, source: Path, *, order: int = 0) -> None:
         """Run ``function`` of ``source`` (a ``.bpf.c`` file) where programs call ``point``."""
         path = self._existing(source)
         self.stages.append(Stage(order, len(self.stages), point, function, path))
+
+    def alternative(self, point: str, name: str, function: str, source: Path) -> int:
+        """A stage that is one of several to choose from by name, at run time.
+
+        Its number, 1 to 255, follows from the name alone, so it means the same to programs of
+        another generation. The C knows it as ``AXO_<POINT>_<NAME>`` and returns ``AXO_NEXT`` when
+        another one is wanted. Two names with one number are an error.
+        """
+        number = 1 + zlib.crc32(name.encode()) % 255
+        known = self.alternatives.setdefault(point, {})
+        for other, taken in known.items():
+            if taken == number:
+                raise DatapathError(
+                    f"{point}: {name!r} has the number of {other!r}", hint="choose another name"
+                )
+        known[name] = number
+        self.define(f"AXO_{point}_{name}".upper().replace("-", "_"), number)
+        self.stage(point, function, source)
+        return number
 
     def source(self, source: Path, *, program: str | None = None) -> None:
         """Add C that has no stage (maps, tail-call programs), to one program's unit or to all."""
@@ -143,6 +165,7 @@ class DatapathRegistry:
             include_dirs=list(self.include_dirs),
             structs=list(self.structs),
             tail_calls=list(self.tail_calls),
+            alternatives={p: dict(n) for p, n in self.alternatives.items()},
         )
 
     def points(self) -> dict[str, list[Stage]]:

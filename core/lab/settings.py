@@ -23,6 +23,7 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "cluster-pool-ipv6-cidr": POOL6,
     "cluster-pool-ipv6-mask-size": "64",
     "enable-bpf-masquerade": "true",
+    "kube-proxy-replacement": "true",
     "enable-ipv4-masquerade": "true",
     "enable-ipv6-masquerade": "true",
     # Seconds of politeness towards a large cluster; here all nodes hear of an identity at once.

@@ -1,0 +1,1 @@
+"""Kubernetes services in BPF."""

@@ -1,0 +1,226 @@
+"""From rows of Services and EndpointSlices to rows of ports, with their numbers in the kernel.
+
+Only services that a change concerns are computed again. Who claims a frontend that another service
+has already does not get it: the older object keeps it, and the other is named in ``conflicts``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from attrs import evolve
+
+from axoneme.core.model.balancing import (
+    Address,
+    Backend,
+    Frontend,
+    FrontendKey,
+    PortKey,
+    ServiceName,
+    ServicePort,
+)
+from axoneme.core.state import Changes, Table
+from axoneme.plugins.services.compute import NodeView, service_ports
+from axoneme.plugins.services.config import ServiceSettings
+from axoneme.plugins.services.numbers import Numbers
+from axoneme.plugins.services.rows import Service, Slice
+
+BackendKey = tuple[Address, int, int]
+Rank = tuple[str, str, str]
+"""Creation time, namespace, name: the least one wins."""
+
+
+class ServiceManager:
+    """Lives on the loop's thread. ``wake`` is called when there is something to compute."""
+
+    def __init__(
+        self,
+        services: Table[ServiceName, Service],
+        slices: Table[ServiceName, Slice],
+        ports: Table[PortKey, ServicePort],
+        settings: ServiceSettings,
+        algorithms: Callable[[], Iterable[str]],
+    ) -> None:
+        self.services, self.slices, self.ports = services, slices, ports
+        self.settings = settings
+        self.node = NodeView()
+        self.conflicts: dict[ServiceName, dict[FrontendKey, ServiceName]] = {}
+        """Service → frontend that it did not get → who has it."""
+        self.wake: Callable[[], object] = lambda: None
+        self.frontend_numbers: Numbers[FrontendKey] = Numbers("frontends")
+        self.port_numbers: Numbers[PortKey] = Numbers("services' ports")
+        self.backend_numbers: Numbers[BackendKey] = Numbers("backends")
+        self._algorithms = algorithms
+        self._dirty: set[ServiceName] = set()
+        self._known_ports: dict[FrontendKey, int] = {}
+        self._claims: dict[FrontendKey, dict[ServiceName, Rank]] = {}
+        self._claimed: dict[ServiceName, set[FrontendKey]] = {}
+        self._rows: dict[ServiceName, dict[PortKey, ServicePort]] = {}
+        self._used: Counter[BackendKey] = Counter()
+        self._slice_of: dict[ServiceName, ServiceName] = {}
+        services.subscribe(self._services_changed)
+        slices.subscribe(self._slices_changed)
+
+    # What changes
+
+    def _services_changed(self, changes: Changes[ServiceName, Service]) -> None:
+        self._mark({*changes.upserted, *changes.deleted})
+
+    def _slices_changed(self, changes: Changes[ServiceName, Slice]) -> None:
+        touched = {self._slice_of.get(name) for name in (*changes.upserted, *changes.deleted)}
+        for name, row in changes.upserted.items():  # a slice may have been another service's
+            self._slice_of[name] = row.service
+            touched.add(row.service)
+        for name in changes.deleted:
+            self._slice_of.pop(name, None)
+        self._mark(name for name in touched if name is not None)
+
+    def mark_all(self) -> None:
+        """All services are to be computed again."""
+        self._mark({s.name for s in self.services} | set(self._rows))
+
+    def set_node(self, node: NodeView) -> None:
+        """This node has changed."""
+        if node != self.node:
+            self.node = node
+            self.mark_all()
+
+    def _mark(self, names: Iterable[ServiceName]) -> None:
+        self._dirty.update(names)
+        self.wake()
+
+    def adopt(
+        self,
+        frontends: Mapping[FrontendKey, tuple[int, int]],
+        backends: Mapping[BackendKey, int],
+    ) -> None:
+        """What the kernel has: frontend → its id and its service's number; backend → id."""
+        self.frontend_numbers.adopt({k: v[0] for k, v in frontends.items()})
+        self.backend_numbers.adopt(backends)
+        self._known_ports = {k: v[1] for k, v in frontends.items()}
+
+    # Computing
+
+    def flush(self) -> None:
+        """Compute what is dirty, all of it at once."""
+        with self.ports.transaction():
+            while self._dirty:
+                names, self._dirty = self._dirty, set()
+                for name in sorted(names):
+                    self._compute(name)
+        self._known_ports = {}
+
+    def finish_adoption(self) -> None:
+        """After the first flush: numbers that nobody has asked for are free again."""
+        rows = [row for rows in self._rows.values() for row in rows.values()]
+        self.frontend_numbers.release_others(f.key for row in rows for f in row.frontends)
+        self.backend_numbers.release_others(self._used)
+
+    def _compute(self, name: ServiceName) -> None:
+        service = self.services.get(name)
+        fresh: dict[PortKey, ServicePort] = {}
+        if service is not None:
+            slices = self.slices.find("service", name)
+            made = service_ports(service, slices, self.node, self.settings, self._algorithms())
+            rank = (service.created, *name)
+            for row in self._settle(name, rank, made):
+                fresh[row.key] = self._numbered(row)
+        else:
+            self._claim(name, ("", *name), set())
+        before = self._rows.get(name, {})
+        for row in fresh.values():
+            self._used.update(_keys(row.backends))
+        self._forget(before, fresh)
+        for key, row in fresh.items():
+            if before.get(key) != row:
+                self.ports.upsert(row)
+        if fresh:
+            self._rows[name] = fresh
+        else:
+            self._rows.pop(name, None)
+
+    def _forget(
+        self, before: Mapping[PortKey, ServicePort], fresh: Mapping[PortKey, ServicePort]
+    ) -> None:
+        """Give back the numbers of what is no more."""
+        kept = {f.key for row in fresh.values() for f in row.frontends}
+        for key, row in before.items():
+            for frontend in row.frontends:
+                if frontend.key not in kept and frontend.key not in self._claims:
+                    self.frontend_numbers.release(frontend.key)
+            for backend in _keys(row.backends):
+                self._used[backend] -= 1
+                if not self._used[backend]:
+                    del self._used[backend]
+                    self.backend_numbers.release(backend)
+            if key not in fresh:
+                self.port_numbers.release(key)
+                self.ports.delete(key)
+
+    def _numbered(self, row: ServicePort) -> ServicePort:
+        known = next((n for f in row.frontends if (n := self._known_ports.get(f.key))), 0)
+        ids = {_key(b): self.backend_numbers.get(_key(b)) for b in row.backends}
+        named = tuple(evolve(b, id=ids[_key(b)]) for b in row.backends)
+        by_key = {_key(b): b for b in named}
+        return evolve(
+            row,
+            number=self.port_numbers.reserve(row.key, known),
+            frontends=tuple(evolve(f, id=self.frontend_numbers.get(f.key)) for f in row.frontends),
+            backends=named,
+            chosen=tuple(by_key[_key(b)] for b in row.chosen),
+            chosen_local=tuple(by_key[_key(b)] for b in row.chosen_local),
+        )
+
+    # Frontends that two services want
+
+    def _settle(self, name: ServiceName, rank: Rank, rows: list[ServicePort]) -> list[ServicePort]:
+        wanted = {f.key for row in rows for f in row.frontends}
+        self._claim(name, rank, wanted)
+        lost: dict[FrontendKey, ServiceName] = {}
+        for key in wanted:
+            claims = self._claims[key]
+            if len(claims) > 1:
+                winner = min(claims, key=claims.__getitem__)
+                if winner != name:
+                    lost[key] = winner
+        if not lost:
+            self.conflicts.pop(name, None)
+            return rows
+        self.conflicts[name] = lost
+        return [
+            evolve(row, frontends=tuple(f for f in row.frontends if f.key not in lost))
+            for row in rows
+        ]
+
+    def _claim(self, name: ServiceName, rank: Rank, wanted: set[FrontendKey]) -> None:
+        before = self._claimed.get(name, set())
+        for key in before - wanted:
+            claims = self._claims[key]
+            claims.pop(name, None)
+            self._dirty.update(claims)
+            if not claims:
+                del self._claims[key]
+        for key in wanted:
+            claims = self._claims.setdefault(key, {})
+            if claims.get(name) != rank:
+                self._dirty.update(other for other in claims if other != name)
+                claims[name] = rank
+        if wanted:
+            self._claimed[name] = wanted
+        else:
+            self._claimed.pop(name, None)
+            self.conflicts.pop(name, None)
+
+
+def _key(backend: Backend) -> BackendKey:
+    return backend.address, backend.port, backend.proto
+
+
+def _keys(backends: Iterable[Backend]) -> list[BackendKey]:
+    return [_key(b) for b in backends]
+
+
+def frontends_of(row: ServicePort) -> Iterable[Frontend]:
+    """The frontends that have an address."""
+    return (f for f in row.frontends if f.key.address is not None)

@@ -1,0 +1,1 @@
+"""A packet's life through services: each program's output is the next one's input."""
