@@ -71,6 +71,8 @@ static __always_inline int axo_netdev_receiver(struct __sk_buff *skb, struct axo
 	*to = ep;
 	if (ep && !(ep->flags & AXO_EP_HOST))
 		return AXO_NEXT;
+	if (ep)
+		ctx->dst_identity = AXO_ID_HOST;
 	ret = AXO_STAGES(from_netdev_translate);
 	if (ret == AXO_NEXT && !axo_addr_equal(&sent_to, &ctx->daddr)) {
 		ep = axo_endpoint_by_addr(&ctx->daddr);
@@ -114,6 +116,11 @@ static __always_inline int axo_from_netdev(struct __sk_buff *skb, struct axo_ctx
 			/* nor this node to its pods: conntrack would take it for a known peer */
 			if (AXO_UNLIKELY(source))
 				return -AXO_DROP_INVALID_SIP;
+			if (AXO_UNLIKELY(axo_has_options(ctx)) && !ctx->service) {
+				ret = AXO_STAGES(receive_options);
+				if (ret != AXO_NEXT)
+					return ret;
+			}
 			return axo_deliver_endpoint(skb, ctx, to);
 		}
 	}

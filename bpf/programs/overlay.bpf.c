@@ -37,6 +37,11 @@ static __always_inline int axo_from_overlay(struct __sk_buff *skb, struct axo_ct
 	ret = AXO_STAGES(from_overlay_translate);
 	if (ret != AXO_NEXT)
 		return ret;
+	if (AXO_UNLIKELY(axo_has_options(ctx))) {
+		ret = AXO_STAGES(receive_options);
+		if (ret != AXO_NEXT)
+			return ret;
+	}
 	ret = axo_deliver_local(skb, ctx);
 	if (ret == AXO_NEXT && ctx->dst_identity != AXO_ID_HOST)
 		return -AXO_DROP_UNROUTABLE;

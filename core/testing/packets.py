@@ -76,6 +76,10 @@ class PacketBench:
             cache_dir=cache_dir,
             name=unit,
         )
+        for call in registry.tail_calls:
+            if call.array in self.maps and call.function in self.loaded.programs:
+                target = struct.pack("=I", self.loaded.programs[call.function].fd)
+                self.maps[call.array].update(struct.pack("=I", call.index), target)
         self.drop_reasons = find_enum(registry.include_dirs, "AXO_DROP")
         self.slots = find_enum(registry.include_dirs, "AXO_RUNTIME").by_name
         described = self.loaded.compiled.structs["axo_event"]
@@ -111,7 +115,7 @@ class PacketBench:
     def reset(self) -> None:
         """Empty the maps between two tests."""
         for name, each in self.maps.items():
-            if name in _KEEP or each.info.type_name in ("percpu_array", "prog", "array"):
+            if name in _KEEP or each.info.type_name in ("percpu_array", "prog_array", "array"):
                 continue
             if not name.startswith("axoscratch_"):
                 for key in list(each.keys()):

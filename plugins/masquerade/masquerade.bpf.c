@@ -264,7 +264,7 @@ static __always_inline int axo_masq_error_in(struct __sk_buff *skb, struct axo_c
 
 /* A packet that leaves for outside the exempt prefixes. w->to is the node's address. */
 static __always_inline int axo_masq_out(struct __sk_buff *skb, struct axo_ctx *ctx,
-					struct axo_nat_work *w)
+					struct axo_nat_work *w, int exempt)
 {
 	int host = axo_addr_equal(&ctx->saddr, &w->to), rc;
 	int known = axo_masq_tuple_out(ctx, &w->flow), mapped = 0;
@@ -276,6 +276,8 @@ static __always_inline int axo_masq_out(struct __sk_buff *skb, struct axo_ctx *c
 			mapped = axo_nat_known(ctx, w, e);
 	}
 	if (AXO_UNLIKELY(!mapped)) {
+		if (exempt)
+			return AXO_NEXT;
 		rc = host ? axo_masq_host(ctx, w, known) : axo_masq_pod(ctx, known);
 		if (rc)
 			return rc;
@@ -310,13 +312,16 @@ static __always_inline int masquerade_to_netdev_translate(struct __sk_buff *skb,
 	struct axo_masq_key key = {.ifindex = skb->ifindex};
 	struct axo_nat_work *w = axo_nat_work_get();
 	struct axo_masq_address *own;
+	int exempt = axo_masq_exempt(ctx);
 
-	if (!w || (ctx->pkt & AXO_PKT_MULTICAST) ||
-	    !(ctx->family == 4 ? AXO_MASQ_IPV4 : AXO_MASQ_IPV6))
+	if (!w || (ctx->pkt & AXO_PKT_MULTICAST))
+		return AXO_NEXT;
+	if (!AXO_NAT_SERVICES && !(ctx->family == 4 ? AXO_MASQ_IPV4 : AXO_MASQ_IPV6))
 		return AXO_NEXT;
 	if (ctx->pkt & AXO_PKT_ICMP_ERROR)
 		return axo_masq_error_out(skb, ctx);
-	if (ctx->family == 4 ? (AXO_MASQ_EXEMPT4) : (AXO_MASQ_EXEMPT6))
+	/* this node's own backends answer in their service's name, whomever */
+	if (!AXO_NAT_SERVICES && exempt)
 		return AXO_NEXT;
 	own = axo_masq_dev.lookup(&key);
 	if (!own)
@@ -326,7 +331,7 @@ static __always_inline int masquerade_to_netdev_translate(struct __sk_buff *skb,
 		w->to = own->ipv4;
 	else
 		w->to = own->ipv6;
-	return axo_addr_is_zero(&w->to) ? AXO_NEXT : axo_masq_out(skb, ctx, w);
+	return axo_addr_is_zero(&w->to) ? AXO_NEXT : axo_masq_out(skb, ctx, w, exempt);
 }
 
 /* Stage from_netdev_translate. */

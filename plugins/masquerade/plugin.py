@@ -33,12 +33,14 @@ def axoneme_register_options(options: OptionRegistry) -> None:
 
 @hookimpl
 def axoneme_is_enabled(config: Config) -> tuple[bool, str]:
-    """On when a family that is on is to be masqueraded."""
+    """On when a family that is on is to be masqueraded, or services need the tables."""
     on = [
         f"enable-ipv{family}-masquerade=true"
         for family in (4, 6)
         if config[f"enable-ipv{family}-masquerade"] and config[f"enable-ipv{family}"]
     ]
+    if not on and config["kube-proxy-replacement"]:
+        on = ["kube-proxy-replacement=true"]
     return bool(on), ", ".join(on) or "no family is masqueraded"
 
 

@@ -52,6 +52,10 @@ struct axo_lb_work {
 	__u16 local;	    /* the backend is a pod of this node */
 	__u32 backend;	    /* id */
 	__u32 made;	    /* this packet has made the flow's entry */
+	struct axo_addr vip; /* network order: what the client has asked, for later programs */
+	__be16 vport;	     /* network order */
+	__u16 flags;	     /* AXO_LB_* of the frontend */
+	__u32 frontend;	     /* id */
 };
 
 BPF_TABLE("percpu_array", u32, struct axo_lb_work, axoscratch_lb, 1);

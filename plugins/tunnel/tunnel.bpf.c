@@ -18,7 +18,7 @@
 #include "axo/headers.h"
 #include "axo/forward.h"
 #include "axo/route.h"
-#include "tunnel.h"
+#include "axo/tunnel.h"
 
 /* Entry of an address behind a tunnel; NULL if it is not (a node itself is not). */
 static __always_inline struct axo_ipcache *axo_tunnel_target(const struct axo_addr *daddr)

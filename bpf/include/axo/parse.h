@@ -210,6 +210,14 @@ static __always_inline int axo_parse6(struct __sk_buff *skb, struct axo_ctx *ctx
 	return ret;
 }
 
+/* Is there anything between the fixed IP header and L4? */
+static __always_inline int axo_has_options(const struct axo_ctx *ctx)
+{
+	u32 fixed = ctx->family == 4 ? sizeof(struct axo_ipv4) : sizeof(struct axo_ipv6);
+
+	return ctx->l4_off != AXO_ETH_HLEN + fixed;
+}
+
 /*
  * AXO_NEXT: ctx is filled. Negative: drop. Needs ctx->eth_proto; what is neither IPv4 nor IPv6
  * is an unknown L3 protocol: programs that let ARP or others pass decide before they call.

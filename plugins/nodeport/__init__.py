@@ -1,0 +1,1 @@
+"""Services for who comes from outside the cluster."""

@@ -1,0 +1,28 @@
+"""Stages of the devices' programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from axoneme.core.datapath.registry import DatapathRegistry
+
+SOURCE: Final = Path(__file__).with_name("nodeport.bpf.c")
+BEHIND_NAT: Final = 100
+"""Source NAT finds out first whose answer a packet is."""
+STAGES: Final = (
+    ("from_netdev_translate", BEHIND_NAT),
+    ("from_netdev_unserved", 0),
+    ("from_overlay_translate", 0),
+    ("receive_options", 0),
+)
+
+
+def register(datapath: DatapathRegistry) -> None:
+    """Translate what comes by native devices and the tunnel."""
+    datapath.define("AXO_NAT_SERVICES", 1)
+    for index, function in enumerate(("nodeport_serve", "nodeport_away", "nodeport_back")):
+        datapath.tail_call("axoscratch_nodeport", index, function)
+    for point, order in STAGES:
+        datapath.stage(point, f"nodeport_{point}", SOURCE, order=order)

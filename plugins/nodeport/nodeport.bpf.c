@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Services for who comes by the node's devices: node ports, load balancers' and external addresses.
+ *
+ *	from_netdev_translate   client -> VIP: to a backend; answers of backends on other nodes: to clients
+ *	from_overlay_translate  those answers, out of the tunnel
+ *	receive_options         this node has the backend, and another one has sent the client's packet on
+ *
+ *	backend on this node    client -> backend: the client's address stays
+ *	SNAT                    client -> VIP  =>  node:port -> backend, and the answer comes back here
+ *	DSR                     client -> VIP  =>  client -> backend with the VIP in an option
+ */
+#include "axo/conntrack.h"
+#include "axo/deliver.h"
+#include "axo/fib.h"
+#include "axo/icmp_answer.h"
+#include "axo/nat_alloc.h"
+#include "axo/rewrite.h"
+#include "axo/route.h"
+#include "axo/tunnel.h"
+#include "lb_answer.h"
+#include "lb_error.h"
+#include "lb_flow.h"
+#include "dsr.h"
+
+#ifndef AXO_LB_REJECT
+#define AXO_LB_REJECT 1
+#endif
+
+#define NODEPORT_SILENT 1 /* ctx->note[0]: nobody is told that there is no backend */
+
+/* May this client ask? Source ranges of load balancers. */
+static __always_inline int nodeport_may_ask(const struct axo_ctx *ctx,
+					    const struct axo_lb_frontend *fe)
+{
+	struct axo_lb_range_key key = {.prefixlen = 32 + 128};
+	int listed;
+
+	if (AXO_LIKELY(!(fe->flags & AXO_LB_RANGES)))
+		return 1;
+	key.service = fe->service;
+	key.addr = ctx->saddr;
+	listed = axo_lb_ranges.lookup(&key) != NULL;
+	return listed == !(fe->flags & AXO_LB_RANGES_DENY);
+}
+
+/* The address under which the answer finds back here: through the tunnel the router's. */
+static __always_inline void nodeport_own(const struct axo_ctx *ctx, struct axo_addr *own, int tunnel)
+{
+	u64 slot, hi, lo;
+
+	if (ctx->family == 4) {
+		slot = axo_runtime_get(tunnel ? AXO_RT_ROUTER_V4 : AXO_RT_NODE_V4);
+		axo_addr_set4(own, *(__be32 *)&slot);
+		return;
+	}
+	hi = axo_runtime_get(tunnel ? AXO_RT_ROUTER_V6_HI : AXO_RT_NODE_V6_HI);
+	lo = axo_runtime_get(tunnel ? AXO_RT_ROUTER_V6_LO : AXO_RT_NODE_V6_LO);
+	__builtin_memcpy(own, &hi, 8);
+	__builtin_memcpy(&own->w[2], &lo, 8);
+}
+
+/* Sends on what is for another machine now: through the tunnel if its node is behind it. */
+static __always_inline int nodeport_send(struct __sk_buff *skb, struct axo_ctx *ctx, u32 device)
+{
+	int rc;
+
+	if (!device)
+		return axo_fib_forward(skb, ctx);
+	if (!axo_fits(skb, ctx, axo_runtime_get(AXO_RT_MTU)))
+		return -AXO_DROP_FRAG_NEEDED;
+	if (ctx->ttl <= 1)
+		return -AXO_DROP_TTL_EXCEEDED;
+	/* whoever it is comes from outside: never with the rights of this node */
+	rc = axo_tunnel_set_key(skb, &ctx->node, AXO_ID_WORLD);
+	if (rc)
+		return rc;
+	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, device);
+	return bpf_redirect(device, 0);
+}
+
+/* The flow as it goes to its backend, for the tables of source NAT. */
+static __always_inline void nodeport_flow(struct axo_nat_work *n, const struct axo_ctx *ctx)
+{
+	n->flow.saddr = ctx->saddr;
+	n->flow.daddr = ctx->daddr;
+	n->flow.sport = ctx->sport;
+	n->flow.dport = ctx->dport;
+	n->flow.proto = ctx->proto;
+	n->flow.dir = AXO_NAT_OUT;
+	n->flow.pad[0] = 0;
+	n->flow.pad[1] = 0;
+}
+
+/* Gives the packet this node's address, so that its answer comes here. AXO_NEXT or a drop. */
+static __always_inline int nodeport_snat(struct __sk_buff *skb, struct axo_ctx *ctx, u32 frontend,
+					 int tunnel)
+{
+	struct axo_nat_work *n = axo_nat_work_get();
+	struct axo_nat_entry *e;
+	int rc = 0, known = 0;
+
+	if (!n)
+		return -AXO_DROP_SNAT_NO_MAP_FOUND;
+	if (!axo_nat_has_range(ctx->proto))
+		return -AXO_DROP_NAT_UNSUPP_PROTO;
+	nodeport_flow(n, ctx);
+	e = axo_nat_lookup(ctx->family, &n->flow);
+	if (AXO_LIKELY(e))
+		known = axo_nat_known(ctx, n, e);
+	if (!known || AXO_UNLIKELY(n->service != frontend)) {
+		n->service = frontend;
+		nodeport_own(ctx, &n->to, tunnel);
+		rc = axo_nat_allocate(skb, ctx, n, 1, AXO_NAT_SERVICE);
+	}
+	if (rc)
+		return rc;
+	rc = axo_nat_rewrite(skb, ctx, AXO_NAT_SRC, &n->to, n->port);
+	return rc ? rc : AXO_NEXT;
+}
+
+/*
+ * A backend in this node's own network: its answers leave by to_netdev, where source NAT finds this pair
+ * of entries and gives them the service's name.
+ */
+static __always_inline int nodeport_to_host(struct axo_ctx *ctx, const struct axo_addr *vip,
+					    __be16 port)
+{
+	struct axo_nat_work *n = axo_nat_work_get();
+
+	if (!n || !axo_nat_has_range(ctx->proto))
+		return AXO_NEXT;
+	n->flow.saddr = ctx->daddr;
+	n->flow.daddr = ctx->saddr;
+	n->flow.sport = ctx->dport;
+	n->flow.dport = ctx->sport;
+	n->flow.proto = ctx->proto;
+	n->flow.dir = AXO_NAT_OUT;
+	n->flow.pad[0] = 0;
+	n->flow.pad[1] = 0;
+	axo_nat_answer(&n->answer, &n->flow, vip, port);
+	n->fresh.addr = n->flow.saddr;
+	n->fresh.port = n->flow.sport;
+	n->fresh.flags = AXO_NAT_HOST;
+	n->fresh.pad = 0;
+	n->fresh.service = 0;
+	n->fresh.created = axo_nat_now();
+	n->fresh.expires = 0;
+	axo_nat_touch(&n->fresh, ctx);
+	if (axo_nat_store(ctx->family, &n->answer, &n->fresh))
+		return -AXO_DROP_NAT_NO_MAPPING;
+	n->fresh.addr = *vip;
+	n->fresh.port = port;
+	if (axo_nat_store(ctx->family, &n->flow, &n->fresh))
+		return -AXO_DROP_NAT_NO_MAPPING;
+	return AXO_NEXT;
+}
+
+/*
+ * Programs of their own, each small enough for the verifier; the packet's context stays where it is.
+ *
+ *	SERVE	a frontend was hit: finds the backend, and delivers if it is on this node
+ *	AWAY	the backend is on another node
+ *	BACK	its answer
+ */
+#define NODEPORT_SERVE 0
+#define NODEPORT_AWAY  1
+#define NODEPORT_BACK  2
+
+BPF_TABLE("prog", u32, u32, axoscratch_nodeport, 4);
+
+static __always_inline struct axo_ctx *nodeport_ctx(void)
+{
+	u32 zero = 0;
+
+	return axoscratch_ctx.lookup(&zero);
+}
+
+static __always_inline int nodeport_tell(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	/* port unreachable, unless other nodes may have a backend */
+	if (!AXO_LB_REJECT || ctx->note[0] == NODEPORT_SILENT ||
+	    !axo_answer_unreachable(skb, ctx, 3, 4))
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+/* Ends one of these programs. */
+static __always_inline int nodeport_finish(struct __sk_buff *skb, struct axo_ctx *ctx, int verdict)
+{
+	int ret = axo_finish(skb, ctx, verdict);
+
+	return AXO_UNLIKELY(verdict == -AXO_DROP_NO_SERVICE) ? nodeport_tell(skb, ctx) : ret;
+}
+
+/* On to a backend that is no pod of this node. */
+static __always_inline int nodeport_send_away(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	u32 device = axo_runtime_get(AXO_RT_TUNNEL_IFINDEX);
+	struct axo_lb_work *w = axo_lb_work_get();
+	int rc;
+
+	if (!w)
+		return -AXO_DROP_SNAT_NO_MAP_FOUND;
+	axo_destination_lookup(ctx);
+	if (axo_addr_is_zero(&ctx->node))
+		device = 0;
+	if (w->flags & AXO_LB_DSR)
+		rc = nodeport_dsr_add(skb, ctx, &w->vip, w->vport);
+	else
+		rc = nodeport_snat(skb, ctx, w->frontend, !!device);
+	if (rc != AXO_NEXT)
+		return rc;
+	return nodeport_send(skb, ctx, device);
+}
+
+int nodeport_away(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = nodeport_ctx();
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	return nodeport_finish(skb, ctx, nodeport_send_away(skb, ctx));
+}
+
+/* Finds the backend of a packet to a frontend. AXO_NEXT: the destination is its backend now. */
+static __always_inline int nodeport_choose(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_lb_work *w = axo_lb_work_get();
+	struct axo_lb_frontend *fe = axo_lb_find(&ctx->daddr, ctx->dport, ctx->proto);
+	int rc;
+
+	AXO_OPAQUE(fe);
+	if (!fe || !w)
+		return -AXO_DROP_NO_SERVICE;
+	if (fe->flags & AXO_LB_CLUSTER_ONLY)
+		return -AXO_DROP_IS_CLUSTER_IP;
+	if (!nodeport_may_ask(ctx, fe))
+		return -AXO_DROP_NOT_IN_SRC_RANGE;
+	w->vip = ctx->daddr;
+	w->vport = ctx->dport;
+	w->flags = fe->flags;
+	w->frontend = fe->id;
+	axo_lb_flow_of(&w->key, ctx);
+	ctx->note[0] = fe->flags & AXO_LB_LOCAL_OUT ? NODEPORT_SILENT : 0;
+	rc = axo_lb_backend_for(skb, ctx, w, fe, AXO_LB_OUTSIDE);
+	if (rc != AXO_NEXT)
+		return rc;
+	ctx->service = w->frontend;
+	return axo_lb_to_backend(skb, ctx, w);
+}
+
+/* Into the backend's pod, or to this node's own stack. */
+static __always_inline int nodeport_deliver(struct __sk_buff *skb, struct axo_ctx *ctx,
+					    struct axo_endpoint *ep)
+{
+	struct axo_lb_work *w = axo_lb_work_get();
+	int rc;
+
+	if (!(ep->flags & AXO_EP_HOST))
+		return axo_deliver_endpoint(skb, ctx, ep);
+	if (!w)
+		return -AXO_DROP_SNAT_NO_MAP_FOUND;
+	rc = nodeport_to_host(ctx, &w->vip, w->vport);
+	if (rc != AXO_NEXT)
+		return rc;
+	ctx->dst_identity = AXO_ID_HOST;
+	return AXO_STAGES(host_ingress);
+}
+
+int nodeport_serve(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = nodeport_ctx();
+	struct axo_endpoint *ep;
+	int rc;
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	rc = nodeport_choose(skb, ctx);
+	if (rc == AXO_NEXT) {
+		ep = axo_endpoint_by_addr(&ctx->daddr);
+		AXO_OPAQUE(ep);
+		if (ep) {
+			rc = nodeport_deliver(skb, ctx, ep);
+		} else {
+			axoscratch_nodeport.call(skb, NODEPORT_AWAY);
+			rc = -AXO_DROP_MISSED_TAIL_CALL;
+		}
+	}
+	return nodeport_finish(skb, ctx, rc);
+}
+
+/* An answer whose client is known again: in the service's name, on to it. */
+int nodeport_back(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = nodeport_ctx();
+	int rc;
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	rc = axo_lb_answer(skb, ctx);
+	if (rc == AXO_NEXT)
+		rc = axo_fib_forward(skb, ctx);
+	return nodeport_finish(skb, ctx, rc);
+}
+
+/* Stage from_netdev_translate, behind that of source NAT. */
+static __always_inline int nodeport_from_netdev_translate(struct __sk_buff *skb,
+							  struct axo_ctx *ctx)
+{
+	struct axo_lb_work *w = axo_lb_work_get();
+
+	if (!w || (ctx->pkt & AXO_PKT_MULTICAST))
+		return AXO_NEXT;
+	if (ctx->answers) {
+		axoscratch_nodeport.call(skb, NODEPORT_BACK);
+		return -AXO_DROP_MISSED_TAIL_CALL;
+	}
+	if (AXO_UNLIKELY(ctx->pkt & AXO_PKT_ICMP_ERROR))
+		return axo_lb_error(skb, ctx, w);
+	if (!axo_lb_has_ports(ctx))
+		return AXO_NEXT;
+	if (axo_lb_find(&ctx->daddr, ctx->dport, ctx->proto)) {
+		axoscratch_nodeport.call(skb, NODEPORT_SERVE);
+		return -AXO_DROP_MISSED_TAIL_CALL;
+	}
+	if (ctx->dst_identity == AXO_ID_HOST || !axo_lb_find(&ctx->daddr, 0, 0))
+		return AXO_NEXT;
+	ctx->note[0] = 0;
+	return -AXO_DROP_NO_SERVICE;
+}
+
+/* Stage from_netdev_unserved: what SERVE does itself. */
+static __always_inline int nodeport_from_netdev_unserved(struct __sk_buff *skb,
+							 struct axo_ctx *ctx)
+{
+	return nodeport_tell(skb, ctx);
+}
+
+/* Stage from_overlay_translate: answers to this node's router address. */
+static __always_inline int nodeport_from_overlay_translate(struct __sk_buff *skb,
+							   struct axo_ctx *ctx)
+{
+	struct axo_nat_work *n = axo_nat_work_get();
+	struct axo_nat_entry *e;
+	int rc;
+
+	if (!n || !axo_nat_has_range(ctx->proto) || !axo_nat_in_range(ctx->dport))
+		return AXO_NEXT;
+	nodeport_flow(n, ctx);
+	n->flow.dir = AXO_NAT_IN;
+	n->answer = n->flow;
+	e = axo_nat_lookup(ctx->family, &n->answer);
+	if (!e)
+		return AXO_NEXT;
+	if (!(e->flags & AXO_NAT_SERVICE))
+		return AXO_NEXT;
+	n->to = e->addr;
+	n->port = e->port;
+	ctx->answers = e->service;
+	axo_nat_touch(e, ctx);
+	axo_nat_origin(&n->flow, &n->answer, e);
+	axo_nat_reset(ctx, &n->flow);
+	rc = axo_nat_rewrite(skb, ctx, AXO_NAT_DST, &n->to, n->port);
+	if (rc)
+		return rc;
+	axoscratch_nodeport.call(skb, NODEPORT_BACK);
+	return -AXO_DROP_MISSED_TAIL_CALL;
+}
+
+/* Stage receive_options. */
+static __always_inline int nodeport_receive_options(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	return nodeport_dsr_take(skb, ctx);
+}

@@ -1,0 +1,44 @@
+"""The nodeport plugin: services for who comes from outside the cluster."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from axoneme.hooks import hookimpl
+from axoneme.plugins.nodeport import config as options_of
+
+if TYPE_CHECKING:
+    from axoneme.core.config import Config, OptionRegistry
+    from axoneme.core.datapath.registry import DatapathRegistry
+
+NAME = "nodeport"
+API_VERSION = 1
+REQUIRES = ("services", "masquerade")
+SUMMARY = "Node ports, load balancers' and external addresses for outsiders"
+
+
+@hookimpl
+def axoneme_register_options(options: OptionRegistry) -> None:
+    """``bpf-lb-dsr-dispatch``."""
+    options_of.register(options)
+
+
+@hookimpl
+def axoneme_is_enabled(config: Config) -> tuple[bool, str]:
+    """Follows ``kube-proxy-replacement``."""
+    on = bool(config[options_of.KEY])
+    return on, f"{options_of.KEY}={str(on).lower()}"
+
+
+@hookimpl
+def axoneme_check_config(config: Config) -> None:
+    """What does not go together."""
+    options_of.check(config)
+
+
+@hookimpl
+def axoneme_register_datapath(datapath: DatapathRegistry) -> None:
+    """Stages of the devices' programs."""
+    from axoneme.plugins.nodeport.datapath import register
+
+    register(datapath)
