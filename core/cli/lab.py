@@ -247,6 +247,35 @@ def node(node: str, command: tuple[str, ...]) -> None:
     netns.exec_in(running.paths.netns(name), command)
 
 
+@lab.command()
+@click.argument("name")
+@click.option("--route", "routes", multiple=True, metavar="CIDR=NODE", help="A network by a node.")
+@click.option("--delete", is_flag=True, help="Remove the client.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def client(name: str, routes: tuple[str, ...], delete: bool, command: tuple[str, ...]) -> None:
+    """A client outside the cluster, made when it is first named; run a command there.
+
+    \b
+    axoneme lab client alice
+    axoneme lab client alice -- curl -s http://172.18.0.2:30080/
+    axoneme lab client alice --route 10.96.0.0/16=node1
+    axoneme lab probe client:alice 172.18.0.2 --port 30080
+    """
+    from axoneme.core.lab import clients, netns
+
+    running = _lab()
+    if delete:
+        clients.delete(running, name)
+        return
+    found = clients.ensure(running, name)
+    for each in routes:
+        network, _, by = each.partition("=")
+        clients.route(running, name, network, by)
+    if command:
+        netns.exec_in(running.paths.netns(clients.place_of(name)), command)
+    click.echo(f"client:{name}  {'  '.join(map(str, found))}")
+
+
 def _enter(pod: str, command: tuple[str, ...]) -> None:
     from axoneme.core.lab import netns, targets
 

@@ -38,7 +38,8 @@ NEXT: Final = 0x7FFF
 
 @frozen
 class Unit:
-    """The programs of one skeleton: one text, one compilation."""
+    """The programs of one skeleton: one text, one compilation. Their kinds may differ, but not what
+    they take; ``kind`` is the first one's."""
 
     name: str
     skeleton: Path
@@ -151,11 +152,16 @@ def units(registry: DatapathRegistry) -> list[Unit]:
     """The registered programs by skeleton; a unit is named after its file."""
     grouped: dict[tuple[Path, str], list[ProgramSpec]] = {}
     for spec in registry.programs.values():
-        grouped.setdefault((spec.skeleton, spec.kind), []).append(spec)
+        grouped.setdefault((spec.skeleton, kind(spec.kind).context), []).append(spec)
     return [
-        Unit(skeleton.name.split(".")[0], skeleton, of, tuple(specs))
-        for (skeleton, of), specs in grouped.items()
+        Unit(skeleton.name.split(".")[0], skeleton, specs[0].kind, tuple(specs))
+        for (skeleton, _), specs in grouped.items()
     ]
+
+
+def compose_structs(text: str, wanted: Iterable[str]) -> tuple[str, ...]:
+    """Those of the wanted structs that a text defines: not every unit includes every header."""
+    return tuple(n for n in wanted if re.search(rf"\bstruct {re.escape(n)}\s*\{{", text))
 
 
 def compose(registry: DatapathRegistry, unit: Unit) -> Composed:
@@ -203,6 +209,8 @@ def _head(
     lines.append(f"#define AXO_PROGRAM_{unit.name.upper()} 1")
     lines += [f"#define AXO_HAVE_{p} {len(stages)}" for p, stages in sorted(by_point.items())]
     lines.append(f"#define AXO_STAGES(point) axo_stages_##point({of.argument}, ctx)")
+    lines.append(f"#define AXO_CONTEXT {of.context} *{of.argument}")
+    lines.append(f"#define AXO_ARGUMENT {of.argument}")
     lines.append("struct axo_ctx;")
     lines += [f"{_signature(p, of)};" for p in points]
     return lines

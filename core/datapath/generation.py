@@ -60,7 +60,7 @@ class Generation:
                     f"program {spec.name}: {unit.skeleton} has no function {spec.entry}"
                 )
             self.programs[spec.name] = load_function(
-                compiled.functions[spec.entry], maps, unit.kind, name=spec.name
+                compiled.functions[spec.entry], maps, spec.kind, name=spec.name
             )
         for call in tail_calls:
             function = compiled.functions.get(call.function)

@@ -196,8 +196,11 @@ def load_text(
     sizes: Mapping[str, int] | None = None,
     cache_dir: Path | None = None,
     name: str = "text",
+    kinds: Mapping[str, str] | None = None,
 ) -> Loaded:
     """Compile a text and load each of its functions as ``kind``, with fresh unpinned maps.
+
+    ``kinds`` says by name which functions are of another one.
 
     ``sizes`` overrides the number of entries of maps. Quoted includes are merged by
     ``compose.merge_file`` or ``compose.merge_text`` before.
@@ -209,7 +212,8 @@ def load_text(
     loaded = Loaded(compiled, create_maps(wanted), {})
     try:
         for function in compiled.functions.values():
-            loaded.programs[function.name] = load_function(function, loaded.maps, kind)
+            of = (kinds or {}).get(function.name, kind)
+            loaded.programs[function.name] = load_function(function, loaded.maps, of)
     except BaseException:
         loaded.close()
         raise

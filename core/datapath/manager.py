@@ -26,7 +26,7 @@ from axoneme.core.datapath.attachments import (
     supports_tcx,
 )
 from axoneme.core.datapath.build import Source, compile_all, prune
-from axoneme.core.datapath.compose import Composed, compose, units
+from axoneme.core.datapath.compose import Composed, compose, compose_structs, units
 from axoneme.core.datapath.enums import EnumTable, find_enum
 from axoneme.core.datapath.layouts import Layout
 from axoneme.core.datapath.loader import Program
@@ -143,7 +143,7 @@ class DatapathManager:
         flags = tuple(f"-I{path}" for path in self.registry.include_dirs)
         self.composed = {u.name: compose(self.registry, u) for u in units(self.registry)}
         sources = [
-            Source(name, c.text, flags, tuple(self.registry.structs))
+            Source(name, c.text, flags, compose_structs(c.text, self.registry.structs))
             for name, c in self.composed.items()
         ]
         results = compile_all(sources, self.cache_dir)

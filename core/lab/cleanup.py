@@ -14,12 +14,9 @@ import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
-from axoneme.core.lab import netns, processes
+from axoneme.core.lab import cgroups, netns, processes
 from axoneme.core.lab.paths import RUNTIME_DIR, LabPaths
-
-CGROUP_ROOTS: Final = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
 
 
 def tear_down(paths: LabPaths, say: Callable[[str], None] = lambda text: None) -> list[str]:
@@ -40,7 +37,7 @@ def tear_down(paths: LabPaths, say: Callable[[str], None] = lambda text: None) -
         netns.delete(ours)
     left += [f"namespace {name}" for name in netns.names() if paths.owns_netns(name)]
     remove_tree(paths.bpf)
-    for root in CGROUP_ROOTS:
+    for root in cgroups.ROOTS:
         _remove_cgroup(root / paths.cgroup)
     remove_tree(paths.root)
     with contextlib.suppress(OSError):

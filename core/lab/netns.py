@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 from axoneme.core.errors import LabError
+from axoneme.core.lab import cgroups
 from axoneme.core.lab.paths import NETNS_DIR
 from axoneme.core.lab.shell import ip_batch
 
@@ -58,6 +59,7 @@ def run_in(path: Path, function: Callable[[], T]) -> T:
 
 def exec_in(path: Path, command: Sequence[str]) -> NoReturn:
     """Replace this process by ``command`` inside a namespace; its exit code becomes ours."""
+    cgroups.join(path)
     enter(path)
     try:
         os.execvp(command[0], list(command))  # noqa: S606 - no shell is the point

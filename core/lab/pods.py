@@ -23,7 +23,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from axoneme.core.errors import AxonemeError, LabError, NotFoundError
-from axoneme.core.lab import cni, netns, processes
+from axoneme.core.lab import cgroups, cni, netns, processes
 from axoneme.core.lab.model import Lab, PodRecord
 from axoneme.core.lab.paths import NETNS_DIR, WORLD, LabPaths
 from axoneme.core.lab.workloads import PodPlan
@@ -80,6 +80,7 @@ def destroy(
         list(pool.map(remove, doomed))
     netns.delete(names)
     for record in doomed:
+        cgroups.remove_pod(lab.paths, record.node, Path(record.netns).name)
         record.path(lab.paths).unlink(missing_ok=True)
         if not keep_object:
             with contextlib.suppress(NotFoundError):
@@ -126,6 +127,7 @@ def _new_record(lab: Lab, store: SyncStore, plan: PodPlan, node: str) -> PodReco
 
 
 def _make(lab: Lab, store: SyncStore, plan: PodPlan, record: PodRecord) -> None:
+    cgroups.create(lab.paths, record.node, Path(record.netns).name)
     netns.run_in(Path(record.netns), _loopback_up)
     record = evolve(record, addresses=cni.add(lab.paths, record))
     record.save(lab.paths)

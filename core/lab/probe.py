@@ -22,6 +22,7 @@ from typing import Any, Final
 from attrs import define, frozen
 
 from axoneme.core.errors import LabError
+from axoneme.core.lab import cgroups
 from axoneme.core.lab.drops import Drop, DropWatcher
 from axoneme.core.lab.model import IPAddress, Lab
 from axoneme.core.lab.targets import Place
@@ -232,12 +233,14 @@ def _signatures(item: Order) -> list[tuple[str, str, str, int]]:
 
 def _spawn(path: Path) -> subprocess.Popen[str]:
     python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
-    return subprocess.Popen(
+    process = subprocess.Popen(
         ["nsenter", f"--net={path}", "--", python, "-ISE", str(PROBER)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
+    cgroups.join(path, process.pid)  # it makes sockets only when it is told to
+    return process
 
 
 def summary(results: Iterable[Result]) -> dict[str, int]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from attrs import frozen
 
 from axoneme.core.errors import LabError
-from axoneme.core.lab import netns
+from axoneme.core.lab import cgroups, netns
 from axoneme.core.lab.paths import NETNS_DIR, LabPaths
 
 
@@ -78,6 +78,7 @@ def spawn(
             pass_fds=pass_fds,
             cwd="/",
         )
+    cgroups.join(path, child.pid)
     process = Process(child.pid, _start_time(child.pid) or 0)
     child.returncode = 0  # it outlives us: nobody is to warn that it was not waited for
     if pid_file is not None:

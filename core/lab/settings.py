@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from axoneme.core.errors import LabError
+from axoneme.core.lab import cgroups
 from axoneme.core.lab.model import Lab, LabNode
 from axoneme.core.lab.paths import LIB_DIR, OPERATOR
 
@@ -30,7 +31,9 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "identity-change-grace-period": "100ms",
 }
 
-OWN: Final = frozenset({"node-name", "state-dir", "store-path", "bpf-root", "socket-path"})
+OWN: Final = frozenset(
+    {"cgroup-root", "node-name", "state-dir", "store-path", "bpf-root", "socket-path"}
+)
 """Keys that place a node; a lab cannot let users move them."""
 
 
@@ -71,6 +74,7 @@ def node_config(lab: Lab, node: LabNode) -> dict[str, str]:
         "bpf-root": str(paths.bpf_root(node.name)),
         "lib-dir": str(LIB_DIR),
         "store-path": str(paths.store),
+        "cgroup-root": str(cgroups.node(paths, node.name) or ""),
     }
 
 

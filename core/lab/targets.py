@@ -9,7 +9,7 @@ from pathlib import Path
 from attrs import frozen
 
 from axoneme.core.errors import LabError
-from axoneme.core.lab import underlay
+from axoneme.core.lab import clients, underlay
 from axoneme.core.lab.model import IPAddress, Lab, PodRecord
 from axoneme.core.lab.paths import WORLD
 from axoneme.core.lab.workloads import owner_of
@@ -17,6 +17,8 @@ from axoneme.core.model.objects import ClusterObject
 from axoneme.core.store.sync import SyncStore
 
 DEFAULT_NAMESPACE = "default"
+CLIENT = "client:"
+"""What the names of outside clients begin with."""
 
 
 @frozen
@@ -24,7 +26,7 @@ class Place:
     """One end of a probe."""
 
     name: str
-    kind: str  # pod | node | world | service | address
+    kind: str  # pod | node | world | client | service | address
     addresses: tuple[IPAddress, ...]
     netns: Path | None = None
     """Where a probe can start; ``None`` for a service or a bare address."""
@@ -133,6 +135,10 @@ def _owned(objects: Iterable[ClusterObject], namespace: str, name: str) -> list[
 
 
 def _machine(lab: Lab, store: SyncStore, text: str) -> Place | None:
+    if text.startswith(CLIENT):
+        name = text.removeprefix(CLIENT)
+        found = clients.addresses(lab, name)
+        return Place(text, "client", found, lab.paths.netns(clients.place_of(name)))
     if text == WORLD:
         addresses = (underlay.WORLD4, underlay.WORLD6)
         gateways = (underlay.GATEWAY4, underlay.GATEWAY6)  # its addresses between the nodes

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
-from axoneme.core.lab import netns
+from axoneme.core.lab import cgroups, netns
 from axoneme.core.lab.model import LabNode
 from axoneme.core.lab.paths import UNDERLAY, WORLD, LabPaths
 from axoneme.core.lab.shell import ip_batch
@@ -26,7 +26,7 @@ WORLD4: Final = IPv4Address("198.51.100.1")
 WORLD6: Final = IPv6Address("2001:db8:51::1")
 MAX_NODES: Final = 200
 
-_EVERYWHERE = {
+EVERYWHERE = {
     # Duplicate address detection holds addresses back for a second; nothing here can clash.
     "net/ipv6/conf/default/accept_dad": "0",
     "net/ipv6/conf/all/accept_dad": "0",
@@ -47,10 +47,11 @@ def build(paths: LabPaths, nodes: tuple[LabNode, ...]) -> None:
     every = [UNDERLAY, WORLD, *(node.name for node in nodes)]
     netns.create(paths.netns_name(name) for name in every)
     for name in every:
-        sysctls = _EVERYWHERE if name in (UNDERLAY, WORLD) else _EVERYWHERE | _ROUTER
+        sysctls = EVERYWHERE if name in (UNDERLAY, WORLD) else EVERYWHERE | _ROUTER
         netns.write_sysctls(paths.netns(name), sysctls)
     ip_batch(_bridge_lines(paths, every[1:]), netns=paths.netns_name(UNDERLAY))
     for node in nodes:
+        cgroups.create(paths, node.name)
         ip_batch(_node_lines(node), netns=paths.netns_name(node.name))
     ip_batch(_world_lines(), netns=paths.netns_name(WORLD))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
@@ -73,6 +74,22 @@ class State(IntEnum):
     def text(self) -> str:
         """As ``service list`` prints it."""
         return self.name.lower()
+
+
+class GoneBackends:
+    """Who wants to hear of backends that have left the kernel, in whichever thread found it out."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[list[Backend]], object]] = []
+
+    def listen(self, listener: Callable[[list[Backend]], object]) -> None:
+        """Call ``listener`` with them; it must not block."""
+        self._listeners.append(listener)
+
+    def tell(self, backends: list[Backend]) -> None:
+        """They are gone."""
+        for listener in self._listeners:
+            listener(backends)
 
 
 @frozen(order=True)

@@ -71,6 +71,7 @@ class PacketBench:
         self.loaded: Loaded = load_text(
             text,
             kind=chosen.kind,
+            kinds={p.entry: p.kind for p in chosen.programs},
             structs=("axo_event",),
             sizes={**_SMALL, **(sizes or {})},
             cache_dir=cache_dir,

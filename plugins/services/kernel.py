@@ -197,6 +197,13 @@ class Encoder:
         found[FRONTENDS].update(dict.fromkeys(self.rests(row), self._rest))
         return found
 
+    def backend(self, key: bytes, value: bytes) -> Backend:
+        """The inverse, for a backend."""
+        typed = self._typed[BACKENDS]
+        found = typed.values_codec.unpack(value)
+        number = typed.keys_codec.unpack(key).id
+        return Backend(found.addr, found.port, found.proto, id=number)
+
     @staticmethod
     def _slots(slots: dict[bytes, bytes], number: int, chosen: tuple[Backend, ...]) -> None:
         for slot, backend in enumerate(chosen, 1):

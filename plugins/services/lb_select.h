@@ -14,17 +14,12 @@
  *	}
  *
  * An answer that leads to no backend is replaced by a random one. Included by programs of packets and of
- * sockets: AXO_LB_CONTEXT names their first argument.
+ * sockets: the composer defines AXO_CONTEXT, their first argument.
  */
 #ifndef AXO_LB_SELECT_H
 #define AXO_LB_SELECT_H
 
 #include "lb_maps.h"
-
-#ifndef AXO_LB_CONTEXT
-#define AXO_LB_CONTEXT	struct __sk_buff *skb
-#define AXO_LB_ARGUMENT skb
-#endif
 
 static __always_inline __u32 axo_lb_seconds(void)
 {
@@ -72,7 +67,7 @@ static __always_inline void axo_lb_remember(const struct axo_lb_frontend *fe, __
 /*
  * Chooses for a new flow. client: who asks, hash: of the flow. The backend's id, 0: the set is empty.
  */
-static __always_inline __u32 axo_lb_select(AXO_LB_CONTEXT, struct axo_ctx *ctx,
+static __always_inline __u32 axo_lb_select(AXO_CONTEXT, struct axo_ctx *ctx,
 					   const struct axo_lb_frontend *fe, __u8 scope,
 					   const struct axo_addr *client, __u32 hash)
 {

@@ -186,12 +186,15 @@ class BalancingTarget:
             self._rows[key] = row
         stray: dict[str, list[bytes]] = {}
         failed: dict[PortKey, Exception] = {}
+        lost: list[Backend] = []
         for name in ORDER:
             present = dict(self._maps[name].items())
             changed = [(k, v) for k, v in wanted[name].items() if present.get(k) != v]
             stray[name] = [k for k in present if k not in wanted[name]]
             if not self._write(name, changed):
                 return self._rewrite(desired)
+            if name == BACKENDS:
+                lost = [self._encoder.backend(k, present[k]) for k in stray[name]]
             if changed or stray[name]:
                 log.info("map repaired", extra={"map": name, "written": len(changed),
                                                 "swept": len(stray[name])})  # fmt: skip
@@ -201,6 +204,8 @@ class BalancingTarget:
         self._tables.keep(numbers)
         for name in reversed(ORDER):
             self._maps[name].delete_batch(stray[name])
+        if lost and self._on_gone is not None:
+            self._on_gone(lost)
         return failed
 
     def _write(self, name: str, pairs: list[tuple[bytes, bytes]]) -> bool:

@@ -9,7 +9,13 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 from axoneme.core.errors import ConfigError
-from axoneme.core.model.balancing import FrontendKey, PortKey, ServiceName, ServicePort
+from axoneme.core.model.balancing import (
+    FrontendKey,
+    GoneBackends,
+    PortKey,
+    ServiceName,
+    ServicePort,
+)
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.reconcile import Reconciler
 from axoneme.core.state import Table
@@ -54,6 +60,8 @@ class Services:
 
     def __init__(self, agent: Agent) -> None:
         self.settings = ServiceSettings.from_config(agent.config)
+        self.gone = GoneBackends()
+        agent.services.provide(GoneBackends, self.gone)
         self._agent = agent
         self._networks = [ip_network(t) for t in agent.config["nodeport-addresses"]]
         tables = agent.tables
@@ -129,7 +137,7 @@ class Services:
         self.manager.finish_adoption()
         self._ready = True
         tables = Tables(datapath.map(kernel.MAGLEV), self.settings.table_size, self.settings.seed)
-        return BalancingTarget(datapath.maps, encoder, tables)
+        return BalancingTarget(datapath.maps, encoder, tables, self.gone.tell)
 
     def _read(self) -> tuple[dict[FrontendKey, tuple[int, int]], dict[Any, int]]:
         """Numbers in use; blocking."""

@@ -13,7 +13,7 @@ import pytest
 from axoneme.bpf import registration
 from axoneme.core.boot import boot
 from axoneme.core.datapath.build import Source, compile_all
-from axoneme.core.datapath.compose import compose, units
+from axoneme.core.datapath.compose import compose, compose_structs, units
 from axoneme.core.datapath.objects import MapDef
 from axoneme.core.datapath.registry import DatapathRegistry
 
@@ -27,9 +27,10 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, MapDef]:
     for _, function in plugins.each_found("axoneme_register_datapath"):
         function(datapath=registry, config=config)
     flags = tuple(f"-I{path}" for path in registry.include_dirs)
+    texts = {unit.name: compose(registry, unit).text for unit in units(registry)}
     sources = [
-        Source(unit.name, compose(registry, unit).text, flags, tuple(registry.structs))
-        for unit in units(registry)
+        Source(name, text, flags, compose_structs(text, registry.structs))
+        for name, text in texts.items()
     ]
     cache = Path("/var/lib/axoneme/cache")
     folder = cache if cache.is_dir() else tmp_path_factory.mktemp("cache")
