@@ -1,14 +1,233 @@
-"""Services in a cluster: from pods, nodes and outside; backends that go; an agent that dies."""
+"""Services in a cluster: whom backends see, backends that go, an agent that dies, sessions."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.services.modes import LabRun, look, problem
+
 pytestmark = [pytest.mark.root, pytest.mark.serial]
 
-MANIFEST = Path(__file__).parent / "manifests" / "services.yaml"
-VIP = {4: "10.96.100.1", 6: "[fd00:10:96::100:1]"}
-NODE1 = {4: "172.18.0.2", 6: "[fd00:18::2]"}
-NODE2 = {4: "172.18.0.3", 6: "[fd00:18::3]"}
+VIP = "10.96.100.1"
+
+
+@pytest.mark.parametrize(("mode", "routing"), [("snat", "tunnel"), ("dsr", "native")])
+def test_backends_see_what_the_mode_promises(mode: str, routing: str) -> None:
+    """Every kind of address, from a pod, a node and outside, both families."""
+    with LabRun(f"axm{os.getpid() % 100000}", mode, routing, nodes=2) as lab:
+        wrong = {f"{s.family} {s.source} {s.target}": problem(s) for s in look(lab) if problem(s)}
+        assert not wrong
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabRun]:
+    """Two nodes with DSR for TCP through the tunnel; everything of the manifest."""
+    with LabRun(f"axs{os.getpid() % 100000}", "hybrid", "tunnel", nodes=2) as running:
+        yield running
+
+
+HOLD = """
+import select, socket, sys, time
+count, family = int(sys.argv[1]), socket.AF_INET6 if ":" in sys.argv[2] else socket.AF_INET
+socks = []
+for _ in range(count):
+    s = socket.create_connection((sys.argv[2], int(sys.argv[3])), timeout=5)
+    socks.append(s)
+print("ready", flush=True)
+sys.stdin.readline()
+bad = 0
+for s in socks:
+    try:
+        s.settimeout(5)
+        s.sendall(b"GET /x HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+        if not s.recv(4096).startswith(b"HTTP/1.1 200"):
+            bad += 1
+    except OSError:
+        bad += 1
+print(bad, flush=True)
+"""
+
+
+def hold(lab: LabRun, where: tuple[str, ...], count: int, host: str, port: int) -> Any:
+    """Open connections and keep them until a line comes."""
+    process = lab.start(*where, "--", "python3", "-c", HOLD, str(count), host, str(port))
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "ready"
+    return process
+
+
+def broken(process: Any) -> int:
+    """How many of the held connections answer no more."""
+    out, _ = process.communicate("go\n", timeout=60)
+    return int(out.strip().splitlines()[-1])
+
+
+def many(count: int) -> str:
+    """Selector-less services that nobody asks."""
+    return "\n---\n".join(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": f"crowd-{n}", "namespace": "default"},
+                "spec": {"ports": [{"port": 80}]},
+            }
+        )
+        for n in range(count)
+    )
+
+
+def test_open_connections_survive_the_agent_and_a_thousand_services(
+    lab: LabRun, tmp_path: Path
+) -> None:
+    """500 through every kind: an agent killed, one restarted, services added and removed."""
+    held = [
+        hold(lab, ("lab", "exec", "client"), 100, VIP, 80),
+        hold(lab, ("lab", "node", "node1"), 100, VIP, 80),
+        hold(lab, ("lab", "client", "ann"), 150, "172.18.0.2", 30080),
+        hold(lab, ("lab", "client", "ann"), 150, "203.0.113.8", 80),
+    ]
+    file = tmp_path / "crowd.yaml"
+    file.write_text(many(1000))
+    lab.run("lab", "agent", "node1", "kill")
+    lab.run("lab", "agent", "node1", "start")
+    lab.run("lab", "apply", "-f", str(file))
+    listed = json.loads(lab.run("service", "list", "--node", "node1", "-o", "json"))
+    assert len(listed) > 2000
+    lab.run("lab", "agent", "node2", "restart")
+    lab.run("lab", "delete", "-f", str(file))
+    assert [broken(p) for p in held] == [0, 0, 0, 0]
+
+
+def test_ids_outlive_the_agent(lab: LabRun) -> None:
+    """Flows in the kernel hold them."""
+
+    def ids() -> dict[str, int]:
+        rows = json.loads(lab.run("service", "list", "--node", "node1", "-o", "json"))
+        return {r["frontend"]: r["id"] for r in rows}
+
+    before = ids()
+    lab.run("lab", "agent", "node1", "restart")
+    assert ids() == before
+
+
+def pods(lab: LabRun) -> list[dict[str, Any]]:
+    """Pods of the service."""
+    rows = json.loads(lab.run("lab", "pods", "-o", "json"))
+    return [r for r in rows if r["name"].startswith("web-")]
+
+
+def peers_of(lab: LabRun) -> set[str]:
+    """Backends that the service has on node1."""
+    rows = json.loads(lab.run("service", "list", "--node", "node1", "-o", "json"))
+    [row] = [r for r in rows if r["frontend"] == f"{VIP}:80/TCP"]
+    return {b["address"] for b in row["backends"]}
+
+
+def test_a_database_session_survives_the_agent(lab: LabRun, tmp_path: Path) -> None:
+    """PostgreSQL through its ClusterIP: the agent is killed between two statements."""
+    if not PSQL:
+        pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
+    with postgres(lab, tmp_path) as session:
+        assert (
+            session.ask("create table t(n int); insert into t values (1); select n from t") == "1"
+        )
+        lab.run("lab", "agent", "node1", "kill")
+        assert session.ask("insert into t values (41); select sum(n) from t") == "42"
+        lab.run("lab", "agent", "node1", "start")
+        assert session.ask("select count(*) from t") == "2"
+
+
+PSQL = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None)
+
+
+class postgres:
+    """A server in a pod and a session from the client pod through the service."""
+
+    def __init__(self, lab: LabRun, folder: Path) -> None:
+        self.lab, self.folder = lab, folder
+        self._processes: list[Any] = []
+
+    def __enter__(self) -> postgres:
+        assert PSQL is not None
+        self.lab.apply(DATABASE)
+        binaries = PSQL.parent
+        data = self.folder / "data"
+        subprocess.run(["chown", "-R", "postgres", str(self.folder)], check=True)
+        for parent in (self.folder, *self.folder.parents):
+            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        subprocess.run(
+            [*as_user, str(binaries / "initdb"), "-D", str(data), "-A", "trust"],
+            check=True, capture_output=True, cwd="/",
+        )  # fmt: skip
+        (data / "pg_hba.conf").write_text("host all all all trust\n")
+        self._processes.append(
+            self.lab.start(
+                "lab", "exec", "db", "--", *as_user, str(PSQL), "-D", str(data), "-h", "*",
+                "-k", "", "-c", "fsync=off",
+            )
+        )  # fmt: skip
+        psql = ["psql", "-h", DB, "-U", "postgres", "-Atq", "-v", "ON_ERROR_STOP=1", "postgres"]
+        for _ in range(100):
+            probe = self.lab.run(
+                "lab", "exec", "client", "--", *psql, "-c", "select 1", check=False
+            )
+            if probe.strip() == "1":
+                break
+            time.sleep(0.1)
+        self.session = self.lab.start("lab", "exec", "client", "--", *psql)
+        self._processes.append(self.session)
+        return self
+
+    def ask(self, statement: str) -> str:
+        """The one line that a statement answers."""
+        self.session.stdin.write(statement + ";\n")
+        self.session.stdin.flush()
+        return str(self.session.stdout.readline().strip())
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+DB = "10.96.100.2"
+DATABASE = f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: db, labels: {{app: db}}}}
+spec: {{nodeName: node2, containers: [{{name: c}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: db}}
+spec:
+  clusterIP: {DB}
+  clusterIPs: ["{DB}"]
+  selector: {{app: db}}
+  ports: [{{port: 5432}}]
+"""
+
+
+def test_removing_a_backend_breaks_only_its_own(lab: LabRun) -> None:
+    """Sockets of the removed one are ended, those of the others go on."""
+    process = hold(lab, ("lab", "exec", "client"), 40, VIP, 80)
+    outside = hold(lab, ("lab", "client", "ann"), 40, "172.18.0.2", 30080)
+    before = {p["name"] for p in pods(lab)}
+    text = Path("tests/cluster/manifests/services.yaml").read_text()
+    lab.apply(text.replace("replicas: 4", "replicas: 3"))
+    assert len({p["name"] for p in pods(lab)} & before) == 3
+    gone, lost = broken(process), broken(outside)
+    assert 0 < gone < 40
+    assert 0 < lost < 40
+    assert len(peers_of(lab)) == 3

@@ -1,7 +1,8 @@
 """The matrix of modes: whom a backend sees, for each way in, mode, routing and family.
 
 Run ``python -m tests.services.modes``: it starts a lab of three nodes for each mode and routing,
-asks by every kind of address from a pod, a node and a client outside, and prints what backends have seen.
+asks by every kind of address from a pod, a node and a client outside, and prints what backends have
+seen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -64,6 +66,20 @@ class LabRun:
         if check and done.returncode:
             raise RuntimeError(f"{arguments}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """A command that goes on, its input and output in pipes."""
+        return subprocess.Popen(
+            [*CLI, *arguments], env=self._environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def apply(self, text: str) -> None:
+        """Manifests."""
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write(text)
+            file.flush()
+            self.run("lab", "apply", "-f", file.name)
 
     def __enter__(self) -> LabRun:
         settings = [f"bpf-lb-mode={self.mode}", f"routing-mode={self.routing}"]
