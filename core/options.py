@@ -116,6 +116,14 @@ def _network(options: OptionRegistry) -> None:
         helm="ipam.mode",
     )
     add(
+        "default-lb-service-ipam",
+        "string",
+        "lbipam",
+        "Who gives addresses to LoadBalancer services without a class",
+        choices=("lbipam", "nodeipam", "none"),
+        helm="defaultLBServiceIPAM",
+    )
+    add(
         "routing-mode",
         "string",
         "tunnel",
@@ -294,6 +302,23 @@ def _operator(options: OptionRegistry) -> None:
         "5m0s",
         "Time between collections of CiliumNodes without a node",
         "operator.nodeGCInterval",
+    )
+    options.add(
+        "enable-metrics",
+        "bool",
+        False,
+        "Serve the operator's metrics",
+        component="operator",
+        helm="operator.prometheus.enabled",
+    )
+    options.add(
+        "operator-prometheus-serve-addr",
+        "string",
+        ":9963",
+        "Address of the operator's metrics, IP:PORT or :PORT",
+        component="operator",
+        validate=_listen_address,
+        helm="operator.prometheus.port",
     )
     duration("leader-election-lease-duration", "15s", "Life of the leader's lease", least=1)
     duration("leader-election-renew-deadline", "10s", "Time to renew the lease in", least=0.1)

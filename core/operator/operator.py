@@ -17,7 +17,10 @@ from functools import partial
 
 from axoneme.core.config import Config
 from axoneme.core.errors import AxonemeError
+from axoneme.core.http import HttpServer
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
+from axoneme.core.metrics import MetricRegistry
+from axoneme.core.metrics_server import metrics_server
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
@@ -48,6 +51,7 @@ class Operator:
         self.plugins = plugins
         self.tables = TableRegistry()
         self.services = Services()
+        self.metrics = MetricRegistry(config.words("metrics"))
         self.store = store or open_store(config, plugins)
         self.tasks = TaskGroupRunner()
         self.leading = False
@@ -59,6 +63,7 @@ class Operator:
         self.endpoints = cluster_endpoint_table(self.tables)
         self._work: dict[str, Work] = {}
         self._runner: TaskGroupRunner | None = None
+        self._server: HttpServer | None = None
         protocols = L7Registry()
         self.services.provide(L7Registry, protocols)
         self.plugins.call("axoneme_register_l7", protocols=protocols, config=config)
@@ -90,16 +95,30 @@ class Operator:
             "reflect CiliumEndpoint",
             Reflector(self.store, "CiliumEndpoint", self.endpoints, decode_cluster_endpoint).run,
         )
+        await self._serve_metrics()
         try:
             await self._elect()
         finally:
             led = self.leading
+            if self._server is not None:
+                await self._server.stop()
             await self._yield()
             if led:  # the next one need not wait until the lease has run out
                 with contextlib.suppress(AxonemeError):
                     await self._give_back()
             await self.tasks.stop()
             await self.store.close()
+
+    async def _serve_metrics(self) -> None:
+        if not self.config.flag("enable-metrics"):
+            return
+        server = metrics_server(self.metrics, self.config.text("operator-prometheus-serve-addr"))
+        try:
+            if server is not None:
+                await server.start()
+                self._server = server
+        except (OSError, AxonemeError) as error:
+            log.error("port not opened", extra={"error": str(error)})
 
     async def _give_back(self) -> None:
         """Delete the lease if it is ours still: after a pause it may be another leader's."""

@@ -184,10 +184,17 @@ class FolderEngine:
                 return old
             return self._write(key, merged, int(old.resource_version))
 
-    def update_status(self, key: ObjectKey, status: Mapping[str, Any]) -> ClusterObject:
-        """Replace the status; an equal one writes nothing."""
+    def update_status(
+        self, key: ObjectKey, status: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Replace the status; an equal one writes nothing.
+
+        ``ConflictError`` if ``version`` is given and not the present one.
+        """
         with self._locked(key.kind):
             old = self.read(key)
+            if version and version != old.resource_version:
+                raise ConflictError(f"{key} has changed since it was read")
             if old.body.get("status") == status:
                 return old
             return self._write(key, {**old.body, "status": dict(status)}, int(old.resource_version))

@@ -62,9 +62,11 @@ class FolderStore:
         """Create or replace all but the status."""
         return await self._do(self.engine.apply, body)
 
-    async def update_status(self, key: ObjectKey, status: Mapping[str, Any]) -> ClusterObject:
-        """Replace the status."""
-        return await self._do(self.engine.update_status, key, status)
+    async def update_status(
+        self, key: ObjectKey, status: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Replace the status, with conflict detection when a version is given."""
+        return await self._do(self.engine.update_status, key, status, version)
 
     async def delete(self, key: ObjectKey, version: str = "") -> None:
         """Delete, with conflict detection when a version is given."""

@@ -51,8 +51,10 @@ class Store(Protocol):
         """Create, or replace all but the status."""
         ...
 
-    async def update_status(self, key: ObjectKey, status: Mapping[str, Any]) -> ClusterObject:
-        """Replace the status alone."""
+    async def update_status(
+        self, key: ObjectKey, status: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Replace the status alone; ``ConflictError`` if ``version`` is given and stale."""
         ...
 
     async def delete(self, key: ObjectKey, version: str = "") -> None:

@@ -17,6 +17,7 @@ from axoneme.core.operator.collect import Collector
 from axoneme.core.operator.operator import LEASE, Operator
 from axoneme.core.state import Table
 from axoneme.core.store.folder import FolderStore
+from axoneme.core.testing.operators import OperatorBench
 
 KEY = ObjectKey("CiliumEndpoint", "red", "web-0")
 
@@ -111,3 +112,25 @@ def test_only_its_own_lease_is_given_back(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(work())
+
+
+def test_metrics_are_served_when_asked_for(tmp_path: Path) -> None:
+    """Port 0 takes a free one; a port that is taken stops nothing."""
+
+    async def work() -> None:
+        bench = OperatorBench(tmp_path, enable_metrics="true")
+        async with bench.running(operator_prometheus_serve_addr="127.0.0.1:0") as operator:
+            operator.metrics.gauge("something", "Of a test").set(3)
+            assert operator._server is not None
+            port = operator._server.port
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"axoneme_something 3.0" in await reader.read()
+            writer.close()
+            taken = f"127.0.0.1:{port}"
+            async with OperatorBench(tmp_path / "b", enable_metrics="true").running(
+                operator_prometheus_serve_addr=taken
+            ) as other:
+                assert other._server is None and other.leading
+
+    asyncio.run(asyncio.wait_for(work(), 60))

@@ -79,6 +79,16 @@ def test_apply_keeps_status_and_uid(engine: FolderEngine) -> None:
     )
 
 
+def test_a_status_is_not_written_over_a_version_that_nobody_read(engine: FolderEngine) -> None:
+    """With a version given, a change in between is a conflict."""
+    read = engine.create(pod("a"))
+    now = engine.update_status(KEY, {"phase": "Running"}, read.resource_version)
+    with pytest.raises(ConflictError, match="has changed"):
+        engine.update_status(KEY, {"phase": "Failed"}, read.resource_version)
+    engine.update_status(KEY, {"phase": "Failed"}, now.resource_version)
+    assert engine.get(KEY).status == {"phase": "Failed"}
+
+
 def test_apply_of_the_same_writes_nothing(engine: FolderEngine) -> None:
     """An unchanged manifest keeps its version, so nobody is woken."""
     first = engine.apply(pod("a"))
