@@ -60,6 +60,13 @@ BUILTIN = (
     Kind("CiliumNode", "cilium.io", "v2", "ciliumnodes", namespaced=False),
     Kind("CiliumEndpoint", "cilium.io", "v2", "ciliumendpoints", namespaced=True),
     Kind("CiliumIdentity", "cilium.io", "v2", "ciliumidentities", namespaced=False),
+    Kind(
+        "CiliumLoadBalancerIPPool",
+        "cilium.io",
+        "v2",
+        "ciliumloadbalancerippools",
+        namespaced=False,
+    ),
     Kind("CiliumCIDRGroup", "cilium.io", "v2", "ciliumcidrgroups", namespaced=False),
     Kind("CiliumNetworkPolicy", "cilium.io", "v2", "ciliumnetworkpolicies", True, policy=True),
     Kind(

@@ -1,0 +1,59 @@
+"""Addresses of LoadBalancer services in a lab: the operator is a process of its own there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from axoneme.core.model.objects import ObjectKey
+from axoneme.core.store.sync import SyncStore
+from tests.cluster.conftest import Cluster
+
+pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+
+EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "services"
+
+
+@pytest.fixture(scope="module")
+def lab(cluster: Cluster) -> Iterator[Cluster]:
+    """Two nodes."""
+    cluster.up()
+    yield cluster
+    cluster.down()
+
+
+def ingress(lab: Cluster, name: str, namespace: str, count: int) -> list[Any]:
+    """The addresses of a service, once there are so many."""
+    store = SyncStore(lab.root / "store")
+    end = time.monotonic() + 60
+    while True:
+        status = store.get(ObjectKey("Service", namespace, name)).status
+        entries = (status.get("loadBalancer") or {}).get("ingress") or []
+        if len(entries) == count or time.monotonic() > end:
+            assert len(entries) == count, status
+            assert all(e["ipMode"] == "VIP" for e in entries)
+            return [ip_address(e["ip"]) for e in entries]
+        time.sleep(0.1)
+
+
+def test_a_pool_and_services_with_addresses_of_both_families(lab: Cluster) -> None:
+    """The example as it is shipped: each service gets what the pools and its wishes say."""
+    lab.apply(EXAMPLES / "load-balancer-pools.yaml")
+    four, six = ingress(lab, "web", "default", 2)
+    assert four in ip_network("198.51.100.128/28") and six in ip_network("2001:db8:51:128::/112")
+    assert ingress(lab, "api", "tenant-a", 1) == [ip_address("198.51.100.155")]
+    assert ingress(lab, "dns-udp", "default", 1) == ingress(lab, "dns-tcp", "default", 1)
+
+
+def test_addresses_outlive_the_operator_and_another_apply(lab: Cluster) -> None:
+    """Killed and started again it gives what stands there; applying again takes nothing away."""
+    before = ingress(lab, "web", "default", 2)
+    lab.agent("operator", "kill")
+    lab.agent("operator", "start")
+    lab.apply(EXAMPLES / "load-balancer-pools.yaml")
+    assert ingress(lab, "web", "default", 2) == before
