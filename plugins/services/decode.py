@@ -18,7 +18,8 @@ TOPOLOGY: Final = (
     "service.kubernetes.io/topology-mode",
     "service.kubernetes.io/topology-aware-hints",
 )
-PREFIX: Final = "service.cilium.io/"
+KUBECTL: Final = "kubectl.kubernetes.io/"
+"""Copies of whole objects, among others."""
 DEFAULT_AFFINITY: Final = 10800
 MAX_ENDPOINTS: Final = 1000
 TYPES: Final = ("ClusterIP", "NodePort", "LoadBalancer")
@@ -116,7 +117,7 @@ def decode_service(obj: ClusterObject) -> Service:
         uid=obj.uid,
         created=str(meta.get("creationTimestamp") or "~"),
         labels=_pairs(obj.labels),
-        annotations=tuple((k, v) for k, v in _pairs(obj.annotations) if k.startswith(PREFIX)),
+        annotations=tuple((k, v) for k, v in _pairs(obj.annotations) if not k.startswith(KUBECTL)),
         selector=_pairs(spec.get("selector") or {}),
         type=kind,
         families=_families(spec, cluster_ips),

@@ -29,7 +29,7 @@ class Service:
     """RFC 3339, so that it sorts; empty sorts last."""
     labels: Pairs = ()
     annotations: Pairs = ()
-    """Those that have a meaning here."""
+    """Also those of algorithms that others have written."""
     selector: Pairs = ()
     type: str = "ClusterIP"
     families: tuple[int, ...] = (4,)

@@ -1,0 +1,1 @@
+"""Shares of a service's connections by node."""
