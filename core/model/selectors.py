@@ -46,6 +46,11 @@ class LabelSelector:
 
     requirements: tuple[Requirement, ...] = ()
 
+    @classmethod
+    def of(cls, labels: Mapping[str, str]) -> LabelSelector:
+        """What has all these labels."""
+        return cls(tuple(Requirement(k, "In", frozenset([v])) for k, v in labels.items()))
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether labels meet every requirement."""
         return all(r.matches(labels) for r in self.requirements)

@@ -22,7 +22,7 @@ EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "services"
 @pytest.fixture(scope="module")
 def lab(cluster: Cluster) -> Iterator[Cluster]:
     """Two nodes."""
-    cluster.up()
+    cluster.up(enable_node_ipam="true")
     yield cluster
     cluster.down()
 
@@ -57,3 +57,18 @@ def test_addresses_outlive_the_operator_and_another_apply(lab: Cluster) -> None:
     lab.agent("operator", "start")
     lab.apply(EXAMPLES / "load-balancer-pools.yaml")
     assert ingress(lab, "web", "default", 2) == before
+
+
+def test_services_with_the_nodes_own_addresses(lab: Cluster) -> None:
+    """All nodes; with externalTrafficPolicy Local the one that the endpoint is on."""
+    lab.apply(EXAMPLES / "node-addresses.yaml")
+    store = SyncStore(lab.root / "store")
+    nodes = {
+        obj.key.name: [
+            ip_address(a["ip"]) for a in obj.spec["addresses"] if a["type"] == "InternalIP"
+        ]
+        for obj in store.list("CiliumNode")
+    }
+    assert set(ingress(lab, "everywhere", "default", 4)) == {a for n in nodes.values() for a in n}
+    pod = next(p for p in lab.pods() if p["name"].startswith("edge"))
+    assert ingress(lab, "where-it-runs", "default", 2) == nodes[pod["node"]]

@@ -1,0 +1,1 @@
+"""Node IPAM: nodes' own addresses for services of type LoadBalancer; see README.md."""
