@@ -67,6 +67,13 @@ BUILTIN = (
         "ciliumloadbalancerippools",
         namespaced=False,
     ),
+    Kind(
+        "CiliumL2AnnouncementPolicy",
+        "cilium.io",
+        "v2alpha1",
+        "ciliuml2announcementpolicies",
+        namespaced=False,
+    ),
     Kind("CiliumCIDRGroup", "cilium.io", "v2", "ciliumcidrgroups", namespaced=False),
     Kind("CiliumNetworkPolicy", "cilium.io", "v2", "ciliumnetworkpolicies", True, policy=True),
     Kind(

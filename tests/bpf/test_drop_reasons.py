@@ -36,7 +36,7 @@ ELSEWHERE = {"VLAN_FILTERED", "NO_SERVICE"}
 
 STAGES_ONLY = {
     "drop_reasons.h", "checksum.h", "forward.h", "fib.h", "icmp_answer.h", "nat.h", "nat_alloc.h",
-    "rewrite.h", "tunnel.h",
+    "neighbour.h", "rewrite.h", "tunnel.h",
 }  # fmt: skip
 """Headers that stages of plugins alone use; their reasons are provoked in those plugins' tests."""
 

@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,8 +54,17 @@ class Seen:
 class LabRun:
     """One lab, removed at the end."""
 
-    def __init__(self, name: str, mode: str, routing: str, nodes: int = 3) -> None:
+    def __init__(
+        self,
+        name: str,
+        mode: str,
+        routing: str,
+        nodes: int = 3,
+        config: Mapping[str, str] | None = None,
+        manifest: str = "",
+    ) -> None:
         self.mode, self.routing, self.nodes = mode, routing, nodes
+        self._config, self._manifest = dict(config or {}), manifest
         self._environment = {**os.environ, "AXONEME_LAB": name, "NO_COLOR": "1"}
 
     def run(self, *arguments: str, check: bool = True) -> str:
@@ -83,10 +92,11 @@ class LabRun:
 
     def __enter__(self) -> LabRun:
         settings = [f"bpf-lb-mode={self.mode}", f"routing-mode={self.routing}"]
+        settings += [f"{key}={value}" for key, value in self._config.items()]
         config = [f"--config={s}" for s in settings]
         try:
             self.run("lab", "up", "--nodes", str(self.nodes), *config)
-            self.run("lab", "apply", "-f", str(MANIFEST))
+            self.apply(self._manifest or MANIFEST.read_text())
             for network in ("203.0.113.0/24", "2001:db8:7::/64"):
                 self.run("lab", "client", "ann", "--route", f"{network}=node1")
         except BaseException:

@@ -1,0 +1,1 @@
+"""Addresses of services, answered for on the link."""
