@@ -93,7 +93,8 @@ class EndpointPublisher:
                 self._todo |= failed
                 try:
                     delay = backoff(self._failures) if failed else FULL_SECONDS
-                    await asyncio.wait_for(self._wake.wait(), delay)
+                    async with asyncio.timeout(delay):  # wait_for may lose a cancellation
+                        await self._wake.wait()
                 except TimeoutError:
                     if not failed:  # a loss that no watch has told of
                         self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}

@@ -86,7 +86,8 @@ class NetworkReconciler:
             delay = 0.0
             while True:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._asked.wait(), delay)
+                    async with asyncio.timeout(delay):  # wait_for may lose a cancellation
+                        await self._asked.wait()
                 if not self._waiters:
                     await asyncio.sleep(SETTLE)
                 async with self._one:

@@ -129,7 +129,8 @@ class LocalNode:
             patience = 1.0
             while self.missing_families():
                 try:
-                    await asyncio.wait_for(watch.next(), patience)
+                    async with asyncio.timeout(patience):  # wait_for may lose a cancellation
+                        await watch.next()
                 except TimeoutError:
                     await self._tell_waiting()
                     patience = 10.0

@@ -58,7 +58,8 @@ class NodeBlocks:
             while True:
                 timeout = None if await self.serve(self._nodes.rows()) else RETRY_SECONDS
                 try:
-                    await asyncio.wait_for(watch.next(), timeout)
+                    async with asyncio.timeout(timeout):  # wait_for may lose a cancellation
+                        await watch.next()
                 except TimeoutError:
                     continue
 

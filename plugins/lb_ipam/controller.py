@@ -92,7 +92,8 @@ class LoadBalancerIpam:
         """Until something changes; what was not written, and in the end everything, comes again."""
         failed = bool(self.queue.failed)
         try:
-            await asyncio.wait_for(wake.wait(), RETRY_SECONDS if failed else FULL_PASS_SECONDS)
+            async with asyncio.timeout(RETRY_SECONDS if failed else FULL_PASS_SECONDS):
+                await wake.wait()  # not wait_for: it loses a cancellation that meets a wake-up
         except TimeoutError:
             if failed:
                 self.queue.retry()

@@ -111,7 +111,8 @@ class NodeIpam:
     async def _sleep(self, wake: asyncio.Event) -> None:
         failed = bool(self.queue.failed)
         try:
-            await asyncio.wait_for(wake.wait(), RETRY_SECONDS if failed else FULL_PASS_SECONDS)
+            async with asyncio.timeout(RETRY_SECONDS if failed else FULL_PASS_SECONDS):
+                await wake.wait()  # not wait_for: it loses a cancellation that meets a wake-up
         except TimeoutError:
             if failed:
                 self.queue.retry()

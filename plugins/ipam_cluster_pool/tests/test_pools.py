@@ -272,3 +272,24 @@ def test_block_of_a_node_that_is_refused_stays_its_own(tmp_path: Path) -> None:
         await store.close()
 
     asyncio.run(work())
+
+
+def test_a_stop_that_meets_a_change_is_a_stop(tmp_path: Path) -> None:
+    """The operator's task ends although it is woken in the moment in which it is cancelled."""
+
+    async def work() -> None:
+        table: Table[str, Node] = Table("nodes_seen", Node, key=lambda r: r.name)
+        table.mark_initialized()
+        store = FolderStore(tmp_path)
+        (tmp_path / "CiliumNode").write_text("no folder: nothing can be read, so it tries again")
+        table.upsert(Node("a"))
+        task = asyncio.create_task(NodeBlocks(WIDE, store, table).run())
+        await asyncio.sleep(0.1)
+        table.upsert(Node("b"))
+        table.flush()
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done and task.cancelled()
+        await store.close()
+
+    asyncio.run(work())

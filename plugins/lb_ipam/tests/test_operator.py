@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from axoneme.core.operator.balancers import SATISFIED
+from axoneme.core.operator.balancers import SATISFIED, BalancerService
 from axoneme.core.testing.operators import OperatorBench, eventually
 from axoneme.plugins.lb_ipam.controller import LoadBalancerIpam
 from axoneme.plugins.lb_ipam.status import AVAILABLE, CONFLICT, INVALID, TOTAL, USED
@@ -285,5 +285,22 @@ def test_status_written_by_hand_is_put_right(tmp_path: Path) -> None:
             body["status"]["loadBalancer"]["ingress"][0]["ip"] = "10.0.0.77"
             path.write_text(yaml.safe_dump(body))
             await eventually(lambda: bench.ingress("a") == ["10.0.0.0"])
+
+    run(work, tmp_path)
+
+
+def test_a_stop_that_meets_a_change_is_a_stop(tmp_path: Path) -> None:
+    """The task ends although it is woken in the very moment in which it is cancelled."""
+
+    async def work(bench: OperatorBench) -> None:
+        async with bench.running() as operator:
+            ipam = operator.services.get(LoadBalancerIpam)
+            task = asyncio.create_task(ipam.run())
+            await asyncio.sleep(0.1)
+            ipam.services.upsert(BalancerService(("default", "x")))
+            ipam.services.flush()
+            task.cancel()
+            done, _ = await asyncio.wait({task}, timeout=5)
+            assert done and task.cancelled()
 
     run(work, tmp_path)
