@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from axoneme.core.operator.balancers import Address, Name
-from axoneme.plugins.lb_ipam.pools import PoolBook, UsedBlock
+from axoneme.plugins.lb_ipam.pools import PoolBook
 from axoneme.plugins.lb_ipam.rows import Outcome, Pool, Request
 from axoneme.plugins.lb_ipam.sharing import why_not
 
@@ -47,7 +47,7 @@ class Allocator:
         self.book = PoolBook(pools)
         self.keep_unknown = keep_unknown
         for address in self.holders:
-            self._mark(address)
+            self.book.take(address)
         return self._settle(self.requests.values())
 
     def update(self, requests: Iterable[Request], gone: Iterable[Name] = ()) -> set[Name]:
@@ -183,20 +183,17 @@ class Allocator:
             if address.version == version and self._claim(request, address) is None:
                 return address
         seen = False
-        for block in self._blocks_for(request, version):
+        for pool in self.book.pools:
+            used = self.book.used[pool.name]
+            if not (used.active and used.has(version) and pool.selector.matches(request.labels)):
+                continue
             seen = True
-            free = block.free()
+            free = used.free(version)
             if free is not None:
                 return free
         if seen:
             return OUT_OF_IPS, f"no IPv{version} address is left in the pools for this service"
         return NO_POOL, f"no enabled pool with IPv{version} selects this service"
-
-    def _blocks_for(self, request: Request, version: int) -> Iterable[UsedBlock]:
-        for pool in self.book.pools:
-            blocks = self.book.blocks[pool.name]
-            if blocks and blocks[0].active and pool.selector.matches(request.labels):
-                yield from (b for b in blocks if b.block.version == version)
 
     # Book-keeping
 
@@ -208,7 +205,7 @@ class Allocator:
                 self._drop(name, address, key)
         for address in new:
             self.holders.setdefault(address, {})[name] = None
-            self._mark(address)
+            self.book.take(address)
             if key:
                 self._shared.setdefault(key, {})[address] = None
         if new:
@@ -223,9 +220,7 @@ class Allocator:
         if holders:
             return
         del self.holders[address]
-        block = self.book.find(address)
-        if block is not None:
-            block.give_back(address)
+        self.book.give_back(address)
 
     def _unshare(self, old: Request) -> None:
         """A service has another sharing key now: its addresses leave the set of the old one."""
@@ -240,8 +235,3 @@ class Allocator:
             self._shared[key].pop(address, None)
             if not self._shared[key]:
                 del self._shared[key]
-
-    def _mark(self, address: Address) -> None:
-        block = self.book.find(address)
-        if block is not None:
-            block.take(address)

@@ -23,6 +23,8 @@ class UsedBlock:
         self.active = active
         """Its pool is neither disabled nor in conflict."""
         self.used: set[int] = set()
+        self.index = 0
+        """Its place among the pool's blocks of its family."""
         self._low = block.first
 
     def take(self, address: Address) -> None:
@@ -45,6 +47,41 @@ class UsedBlock:
     def usable(self, address: Address) -> bool:
         """Whether the pool gives this address of the block."""
         return int(address) not in self.block.reserved
+
+
+class UsedPool:
+    """A pool's blocks by family, and from which of them on there may be something free."""
+
+    def __init__(self, pool: Pool, active: bool) -> None:
+        self.pool = pool
+        self.active = active
+        """Neither disabled nor in conflict."""
+        self.blocks = [UsedBlock(pool, block, active) for block in pool.blocks]
+        self._of = {v: [b for b in self.blocks if b.block.version == v] for v in (4, 6)}
+        self._from = {4: 0, 6: 0}
+        for blocks in self._of.values():
+            for index, block in enumerate(blocks):
+                block.index = index
+
+    def has(self, version: int) -> bool:
+        """Whether it has blocks of a family."""
+        return bool(self._of[version])
+
+    def free(self, version: int) -> Address | None:
+        """The first free address of a family, in the order of the blocks."""
+        blocks = self._of[version]
+        while self._from[version] < len(blocks):
+            found = blocks[self._from[version]].free()
+            if found is not None:
+                return found
+            self._from[version] += 1
+        return None
+
+    def give_back(self, block: UsedBlock, address: Address) -> None:
+        """Note that an address of a block is free."""
+        block.give_back(address)
+        version = block.block.version
+        self._from[version] = min(self._from[version], block.index)
 
 
 class _Blocks:
@@ -74,7 +111,7 @@ class PoolBook:
         self.pools = sorted(pools, key=lambda p: p.age)
         self.conflicts: dict[str, str] = {}
         """Pool → which of its blocks overlaps what."""
-        self.blocks: dict[str, list[UsedBlock]] = {}
+        self.used: dict[str, UsedPool] = {}
         self._sorted = {4: _Blocks(), 6: _Blocks()}
         self._shadowed: list[UsedBlock] = []
         for pool in self.pools:
@@ -82,13 +119,13 @@ class PoolBook:
 
     def _add(self, pool: Pool) -> None:
         conflict = self._conflict(pool)
-        blocks = [UsedBlock(pool, b, not (pool.disabled or conflict)) for b in pool.blocks]
-        self.blocks[pool.name] = blocks
+        used = UsedPool(pool, not (pool.disabled or conflict))
+        self.used[pool.name] = used
         if conflict:
             self.conflicts[pool.name] = conflict
-            self._shadowed += blocks
+            self._shadowed += used.blocks
             return
-        for block in blocks:
+        for block in used.blocks:
             self._sorted[block.block.version].add(block)
 
     def _conflict(self, pool: Pool) -> str:
@@ -118,7 +155,19 @@ class PoolBook:
             None,
         )
 
+    def take(self, address: Address) -> None:
+        """Note that an address is in use."""
+        block = self.find(address)
+        if block is not None:
+            block.take(address)
+
+    def give_back(self, address: Address) -> None:
+        """Note that it is free."""
+        block = self.find(address)
+        if block is not None:
+            self.used[block.pool.name].give_back(block, address)
+
     def usage(self, name: str) -> tuple[int, int]:
         """Addresses that a pool can give, and how many of them are in use."""
-        blocks = self.blocks.get(name, ())
+        blocks = self.used[name].blocks if name in self.used else ()
         return sum(b.block.size for b in blocks), sum(len(b.used) for b in blocks)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
@@ -12,7 +14,7 @@ import pytest
 
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store.sync import SyncStore
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import NAME, Cluster
 
 pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
 
@@ -21,8 +23,8 @@ EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "services"
 
 @pytest.fixture(scope="module")
 def lab(cluster: Cluster) -> Iterator[Cluster]:
-    """Two nodes."""
-    cluster.up(enable_node_ipam="true")
+    """Two nodes that serve services."""
+    cluster.up(enable_node_ipam="true", kube_proxy_replacement="true")
     yield cluster
     cluster.down()
 
@@ -72,3 +74,36 @@ def test_services_with_the_nodes_own_addresses(lab: Cluster) -> None:
     assert set(ingress(lab, "everywhere", "default", 4)) == {a for n in nodes.values() for a in n}
     pod = next(p for p in lab.pods() if p["name"].startswith("edge"))
     assert ingress(lab, "where-it-runs", "default", 2) == nodes[pod["node"]]
+
+
+def asked(space: str, *addresses: Any) -> list[str]:
+    """Which pods answer HTTP at these addresses, asked from a network namespace."""
+    found = []
+    for address in addresses:
+        host = f"[{address}]" if address.version == 6 else str(address)
+        done = subprocess.run(
+            ["ip", "netns", "exec", space, "curl", "-s", "-m", "5", "--retry", "5",
+             "--retry-all-errors", f"http://{host}/"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found.append(json.loads(done.stdout)["pod"])
+    return found
+
+
+def test_the_addresses_are_served(lab: Cluster) -> None:
+    """An outsider reaches a pod by the nodes' addresses, and by a pool's when it is routed."""
+    lab.apply(
+        "apiVersion: v1\nkind: Pod\n"
+        "metadata: {name: web, namespace: default, labels: {app: web}}\n"
+        "spec: {nodeName: node1, containers: [{name: c, image: x, ports: [{containerPort: 80}]}]}\n"
+    )
+    world = f"axo-{NAME}-world"
+    everywhere = ingress(lab, "everywhere", "default", 4)
+    assert asked(world, *everywhere) == ["default/edge"] * 4
+    given = ingress(lab, "web", "default", 2)
+    for address in given:
+        gateway = next(a for a in everywhere if a.version == address.version)
+        subprocess.run(
+            ["ip", "-n", world, "route", "add", str(address), "via", str(gateway)], check=True
+        )
+    assert asked(world, *given) == ["default/web"] * 2

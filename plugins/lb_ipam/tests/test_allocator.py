@@ -325,7 +325,7 @@ def check(allocator: Allocator) -> None:
         for i, one in enumerate(sharers):
             assert not any(why_not(one, other) for other in sharers[i + 1 :])
     assert set(holders) == set(allocator.holders)
-    used = {a for p in allocator.book.blocks.values() for b in p for a in b.used}
+    used = {a for p in allocator.book.used.values() for b in p.blocks for a in b.used}
     assert used == {int(a) for a in holders}
 
 
