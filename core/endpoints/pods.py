@@ -22,6 +22,17 @@ MAX_PORTS: Final = 1024
 
 
 @frozen
+class HostPort:
+    """A port of the node that leads to a container: ``hostPort``, ``hostIP``."""
+
+    port: int
+    container_port: int
+    protocol: str = "TCP"
+    address: str = ""
+    """Empty: all of the node's."""
+
+
+@frozen
 class Pod:
     """Row of table ``pods``. Key: ``(namespace, name)``. Pods without a node yet are in it."""
 
@@ -33,6 +44,7 @@ class Pod:
     annotations: tuple[tuple[str, str], ...] = ()
     service_account: str = ""
     named_ports: tuple[NamedPort, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
 
 
 @frozen
@@ -72,6 +84,7 @@ def decode_pod(obj: ClusterObject, node: str) -> Pod | None:
         annotations=_pairs(where, "metadata.annotations", obj.annotations),
         service_account=str(spec.get("serviceAccountName") or spec.get("serviceAccount") or ""),
         named_ports=_ports(where, spec),
+        host_ports=_host_ports(where, spec),
     )
 
 
@@ -104,6 +117,28 @@ def _ports(where: str, spec: Mapping[str, Any]) -> tuple[NamedPort, ...]:
             if not isinstance(number, int) or not 0 < number < 65536:
                 raise InvalidObjectError(where, path, f"bad containerPort {number!r}")
             found.append(NamedPort(str(port["name"]), number, str(port.get("protocol") or "TCP")))
+    return tuple(found[:MAX_PORTS])
+
+
+def _host_ports(where: str, spec: Mapping[str, Any]) -> tuple[HostPort, ...]:
+    found: list[HostPort] = []
+    for index, container in enumerate(_list(spec.get("containers"))[:MAX_CONTAINERS]):
+        for port in _list(container.get("ports")) if isinstance(container, Mapping) else ():
+            if not isinstance(port, Mapping) or not port.get("hostPort"):
+                continue
+            path = f"spec.containers[{index}].ports"
+            for key in ("hostPort", "containerPort"):
+                number = port.get(key)
+                if not isinstance(number, int) or not 0 < number < 65536:
+                    raise InvalidObjectError(where, path, f"bad {key} {number!r}")
+            found.append(
+                HostPort(
+                    port["hostPort"],
+                    port["containerPort"],
+                    str(port.get("protocol") or "TCP"),
+                    str(port.get("hostIP") or ""),
+                )
+            )
     return tuple(found[:MAX_PORTS])
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum, IntFlag
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final
+from typing import Final, Protocol
 
 from attrs import frozen
 
@@ -74,6 +74,15 @@ class State(IntEnum):
     def text(self) -> str:
         """As ``service list`` prints it."""
         return self.name.lower()
+
+
+class ExtraServices(Protocol):
+    """Where plugins offer services that no Service object stands for. Provided by services."""
+
+    def offer(self, source: str, name: str, rows: Iterable[ServicePort]) -> None:
+        """All ports of one such service; none: it is gone. Numbers are given there, and a frontend
+        that a Service has keeps belonging to it."""
+        ...
 
 
 class GoneBackends:

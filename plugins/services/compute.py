@@ -7,7 +7,7 @@ this node's zone).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from attrs import frozen
@@ -31,6 +31,16 @@ FORWARDING: Final = "service.cilium.io/forwarding-mode"
 RANGES_POLICY: Final = "service.cilium.io/src-ranges-policy"
 TYPES: Final = "service.cilium.io/type"
 WANTED_NODE: Final = "service.cilium.io/node"
+
+
+BackendKey = tuple[bytes, int, int]
+"""Packed address, port, protocol: an address object takes ten times as long to hash."""
+NumberOf = Callable[[BackendKey], int]
+
+
+def no_number(_: BackendKey) -> int:
+    """Nobody needs one."""
+    return 0
 
 
 @frozen
@@ -59,8 +69,9 @@ def service_ports(
     node: NodeView,
     settings: ServiceSettings,
     algorithms: Iterable[str],
+    number_of: NumberOf = no_number,
 ) -> list[ServicePort]:
-    """The rows of a service on this node."""  # fmt: skip
+    """The rows of a service on this node; ``number_of`` gives each backend its id."""
     pieces = list(slices)
     found = []
     said = dict(service.annotations)
@@ -69,7 +80,7 @@ def service_ports(
         if not (settings.ipv4 if version == 4 else settings.ipv6):
             continue
         for port in service.ports:
-            candidates = _candidates(pieces, port, version, node)
+            candidates = _candidates(pieces, port, version, node, number_of)
             chosen = choose(candidates, node, topology=settings.topology and service.topology)
             local = choose([c for c in candidates if c.backend.local], node, topology=False)
             found.append(
@@ -101,10 +112,10 @@ def _algorithm(said: dict[str, str], settings: ServiceSettings, algorithms: Iter
 
 
 def _candidates(
-    slices: Sequence[Slice], port: Port, version: int, node: NodeView
+    slices: Sequence[Slice], port: Port, version: int, node: NodeView, number_of: NumberOf
 ) -> list[_Candidate]:
     """Everybody behind a port, once, sorted so that all nodes see the same order."""
-    found: dict[tuple[Address, int], _Candidate] = {}
+    found: dict[tuple[bytes, int], _Candidate] = {}
     for piece in slices:
         for name, proto, number in piece.ports:
             if name != port.name or proto != port.proto:
@@ -112,28 +123,31 @@ def _candidates(
             for endpoint in piece.endpoints:
                 for address in endpoint.addresses:
                     if address.version == version:
-                        _add(found, endpoint, address, number, proto, node)
+                        _add(found, endpoint, address, number, proto, node, number_of)
     return [found[key] for key in sorted(found)]
 
 
 def _add(
-    found: dict[tuple[Address, int], _Candidate],
+    found: dict[tuple[bytes, int], _Candidate],
     endpoint: Endpoint,
     address: Address,
     number: int,
     proto: int,
     node: NodeView,
+    number_of: NumberOf,
 ) -> None:
     state = State.TERMINATING if endpoint.terminating else State.ACTIVE
     usable = endpoint.ready and not endpoint.terminating
     resort = endpoint.terminating and endpoint.serving
     if not (usable or resort or endpoint.terminating):
         return
-    local = bool(node.name) and endpoint.node == node.name
-    backend = Backend(address, number, proto, state, endpoint.node, endpoint.zone, local)
-    before = found.get((address, number))
+    key = (address.packed, number)
+    before = found.get(key)
     if before is None or (usable and not before.usable):  # slices overlap while they are rewritten
-        found[address, number] = _Candidate(backend, usable, resort, endpoint.zones)
+        local = bool(node.name) and endpoint.node == node.name
+        given = number_of((key[0], number, proto))
+        backend = Backend(address, number, proto, state, endpoint.node, endpoint.zone, local, given)
+        found[key] = _Candidate(backend, usable, resort, endpoint.zones)
 
 
 def choose(

@@ -166,6 +166,9 @@ def _register_switches(options: OptionRegistry) -> None:
     add("nodeport-addresses", "strings", (),
         "Networks: node ports are served on the node's addresses in them. None: on all.",
         helm="nodePort.addresses")  # fmt: skip
+    add("enable-health-check-nodeport", "bool", True,
+        "Answer on healthCheckNodePort of services with externalTrafficPolicy Local.",
+        helm="nodePort.enableHealthCheck")  # fmt: skip
     add("ipv4-service-loopback-address", "string", "169.254.42.1",
         "Source of a pod's packets to itself by way of a service.",
         validate=_address_problem(IPv4Address))  # fmt: skip

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from attrs import evolve
 
 from axoneme.core.model.balancing import (
-    Address,
     Backend,
     Frontend,
     FrontendKey,
@@ -21,14 +21,18 @@ from axoneme.core.model.balancing import (
     ServicePort,
 )
 from axoneme.core.state import Changes, Table
-from axoneme.plugins.services.compute import NodeView, service_ports
+from axoneme.plugins.services.compute import BackendKey, NodeView, service_ports
 from axoneme.plugins.services.config import ServiceSettings
 from axoneme.plugins.services.numbers import Numbers
 from axoneme.plugins.services.rows import Service, Slice
 
-BackendKey = tuple[Address, int, int]
 Rank = tuple[str, str, str]
 """Creation time, namespace, name: the least one wins."""
+
+
+EXTRA: Final = "@"
+"""What the namespaces of plugins' services begin with: no namespace of a cluster does."""
+YOUNGEST: Final = "~~"
 
 
 class ServiceManager:
@@ -57,8 +61,10 @@ class ServiceManager:
         self._claims: dict[FrontendKey, dict[ServiceName, Rank]] = {}
         self._claimed: dict[ServiceName, set[FrontendKey]] = {}
         self._rows: dict[ServiceName, dict[PortKey, ServicePort]] = {}
-        self._used: Counter[BackendKey] = Counter()
+        self._used: Counter[int] = Counter()
+        """Rows that name a backend, by its number."""
         self._slice_of: dict[ServiceName, ServiceName] = {}
+        self._extras: dict[ServiceName, list[ServicePort]] = {}
         services.subscribe(self._services_changed)
         slices.subscribe(self._slices_changed)
 
@@ -78,7 +84,17 @@ class ServiceManager:
 
     def mark_all(self) -> None:
         """All services are to be computed again."""
-        self._mark({s.name for s in self.services} | set(self._rows))
+        self._mark({s.name for s in self.services} | set(self._rows) | set(self._extras))
+
+    def offer(self, source: str, name: str, rows: Iterable[ServicePort]) -> None:
+        """See :class:`ExtraServices`. They are younger than any Service."""
+        key = (f"{EXTRA}{source}", name)
+        wanted = list(rows)
+        if wanted:
+            self._extras[key] = wanted
+        else:
+            self._extras.pop(key, None)
+        self._mark([key])
 
     def set_node(self, node: NodeView) -> None:
         """This node has changed."""
@@ -115,22 +131,31 @@ class ServiceManager:
         """After the first flush: numbers that nobody has asked for are free again."""
         rows = [row for rows in self._rows.values() for row in rows.values()]
         self.frontend_numbers.release_others(f.key for row in rows for f in row.frontends)
-        self.backend_numbers.release_others(self._used)
+        self.backend_numbers.release_others(
+            _key(b) for rows in self._rows.values() for row in rows.values() for b in row.backends
+        )
 
     def _compute(self, name: ServiceName) -> None:
         service = self.services.get(name)
         fresh: dict[PortKey, ServicePort] = {}
         if service is not None:
             slices = self.slices.find("service", name)
-            made = service_ports(service, slices, self.node, self.settings, self._algorithms())
+            made = service_ports(
+                service, slices, self.node, self.settings, self._algorithms(),
+                self.backend_numbers.get,
+            )  # fmt: skip
             rank = (service.created, *name)
             for row in self._settle(name, rank, made):
                 fresh[row.key] = self._numbered(row)
+        elif name in self._extras:
+            rank = (YOUNGEST, *name)
+            for row in self._settle(name, rank, self._extras[name]):
+                fresh[row.key] = self._numbered(self._with_backends(row))
         else:
             self._claim(name, ("", *name), set())
         before = self._rows.get(name, {})
         for row in fresh.values():
-            self._used.update(_keys(row.backends))
+            self._used.update([b.id for b in row.backends])
         self._forget(before, fresh)
         for key, row in fresh.items():
             if before.get(key) != row:
@@ -149,28 +174,40 @@ class ServiceManager:
             for frontend in row.frontends:
                 if frontend.key not in kept and frontend.key not in self._claims:
                     self.frontend_numbers.release(frontend.key)
-            for backend in _keys(row.backends):
-                self._used[backend] -= 1
-                if not self._used[backend]:
-                    del self._used[backend]
-                    self.backend_numbers.release(backend)
+            for backend in row.backends:
+                self._used[backend.id] -= 1
+                if not self._used[backend.id]:
+                    del self._used[backend.id]
+                    self.backend_numbers.release(_key(backend))
             if key not in fresh:
                 self.port_numbers.release(key)
                 self.ports.delete(key)
 
+    def _with_backends(self, row: ServicePort) -> ServicePort:
+        """Backends of a plugin's row get their numbers too."""
+        numbers = {_key(b): self.backend_numbers.get(_key(b)) for b in row.backends}
+
+        def named(backends: tuple[Backend, ...]) -> tuple[Backend, ...]:
+            return tuple(evolve(b, id=numbers[_key(b)]) for b in backends)
+
+        return evolve(
+            row,
+            backends=named(row.backends),
+            chosen=named(row.chosen),
+            chosen_local=named(row.chosen_local),
+        )
+
     def _numbered(self, row: ServicePort) -> ServicePort:
         known = next((n for f in row.frontends if (n := self._known_ports.get(f.key))), 0)
-        ids = {_key(b): self.backend_numbers.get(_key(b)) for b in row.backends}
-        named = tuple(evolve(b, id=ids[_key(b)]) for b in row.backends)
-        by_key = {_key(b): b for b in named}
         return evolve(
             row,
             number=self.port_numbers.reserve(row.key, known),
-            frontends=tuple(evolve(f, id=self.frontend_numbers.get(f.key)) for f in row.frontends),
-            backends=named,
-            chosen=tuple(by_key[_key(b)] for b in row.chosen),
-            chosen_local=tuple(by_key[_key(b)] for b in row.chosen_local),
-        )
+            frontends=tuple(
+                Frontend(f.key, f.kind, f.flags, f.local_out, f.local_in,
+                         self.frontend_numbers.get(f.key))
+                for f in row.frontends
+            ),
+        )  # fmt: skip
 
     # Frontends that two services want
 
@@ -214,13 +251,4 @@ class ServiceManager:
 
 
 def _key(backend: Backend) -> BackendKey:
-    return backend.address, backend.port, backend.proto
-
-
-def _keys(backends: Iterable[Backend]) -> list[BackendKey]:
-    return [_key(b) for b in backends]
-
-
-def frontends_of(row: ServicePort) -> Iterable[Frontend]:
-    """The frontends that have an address."""
-    return (f for f in row.frontends if f.key.address is not None)
+    return backend.address.packed, backend.port, backend.proto

@@ -80,7 +80,7 @@ class BalancingTarget:
         self._tables = tables
         self._on_gone = on_gone
         self._rows: dict[PortKey, ServicePort] = {}
-        self._used: Counter[bytes] = Counter()
+        self._used: Counter[int] = Counter()
         """How many rows name a backend."""
         self._shared: Counter[bytes] = Counter()
         """How many name an address's rest (a frontend with port 0)."""
@@ -127,33 +127,39 @@ class BalancingTarget:
         for row in (after for _, after in changes.values()):
             self._make_tables(row)
         for name in reversed(ORDER):
-            kept = self._used if name == BACKENDS else self._shared
-            keys = [k for k in remove[name] if k not in write[name] and not kept[k]]
+            keys = [k for k in remove[name] if k not in write[name] and not self._named(name, k)]
             self._maps[name].delete_batch(keys)
         if lost and self._on_gone is not None:
             self._on_gone(lost)
+
+    def _named(self, name: str, key: bytes) -> int:
+        """How many rows name an entry that several may."""
+        if name == BACKENDS:
+            return self._used[_WORD.unpack(key)[0]]
+        return self._shared[key]
 
     def _account(
         self, changes: Mapping[PortKey, tuple[ServicePort | None, ServicePort]], deletes: Rows
     ) -> list[Backend]:
         """Keep count; the backends that nobody names any more."""
-        left: dict[bytes, Backend] = {}
+        left: dict[int, Backend] = {}
         for key, (before, after) in changes.items():
             self._count(after, 1)
             if before is not None:
                 self._count(before, -1)
-                left.update({_WORD.pack(b.id): b for b in before.backends})
+                left.update({b.id: b for b in before.backends})
             self._rows[key] = after
         for key in deletes:
             if gone := self._rows.pop(key, None):
                 self._count(gone, -1)
-                left.update({_WORD.pack(b.id): b for b in gone.backends})
+                left.update({b.id: b for b in gone.backends})
                 self._drop_tables(gone)
-        return [backend for raw, backend in left.items() if not self._used[raw]]
+        return [backend for number, backend in left.items() if not self._used[number]]
 
     def _count(self, row: ServicePort, by: int) -> None:
+        used = self._used
         for backend in row.backends:
-            self._used[_WORD.pack(backend.id)] += by
+            used[backend.id] += by
         for raw in self._encoder.rests(row):
             self._shared[raw] += by
 

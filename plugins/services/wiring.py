@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from axoneme.core.errors import ConfigError
 from axoneme.core.model.balancing import (
+    ExtraServices,
     FrontendKey,
     GoneBackends,
     PortKey,
@@ -21,11 +22,12 @@ from axoneme.core.reconcile import Reconciler
 from axoneme.core.state import Table
 from axoneme.core.status import Health
 from axoneme.core.store.reflector import Reflector
-from axoneme.plugins.services import kernel
+from axoneme.plugins.services import hostports, kernel
 from axoneme.plugins.services.compute import NodeView
 from axoneme.plugins.services.config import ServiceSettings
 from axoneme.plugins.services.datapath import SELECT
 from axoneme.plugins.services.decode import decode_service, decode_slice, is_served
+from axoneme.plugins.services.health import HealthServers
 from axoneme.plugins.services.manager import ServiceManager
 from axoneme.plugins.services.rows import Service, Slice
 from axoneme.plugins.services.target import BalancingTarget, Tables
@@ -93,6 +95,53 @@ class Services:
             agent.tasks.spawn(f"services: reflect {reflector.kind}", reflector.run)
         agent.tasks.spawn("services", self._follow)
         tables["nodes"].subscribe(lambda _: self.look_at_node())
+        agent.services.provide(ExtraServices, self.manager)  # type: ignore[type-abstract]
+        self.health = HealthServers()
+        self._with_host_ports: set[str] = set()
+        self._look = asyncio.Event()
+        for table in (tables["pods"], tables["endpoints"], services, ports):
+            table.subscribe(lambda _: self._look.set())
+        agent.tasks.spawn("services: node ports of pods, health checks", self._follow_node)
+
+    async def _follow_node(self) -> None:
+        """What depends on the pods that are here: host ports, health checks."""
+        await self._agent.maps_ready.wait()
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            self._offer_host_ports()
+            await self.health.keep(self._health_ports())
+            await asyncio.sleep(0.05)  # pods come in crowds
+
+    def _offer_host_ports(self) -> None:
+        pods = {(p.namespace, p.name): p for p in self._agent.tables["pods"] if p.host_ports}
+        offered = set()
+        for endpoint in self._agent.tables["endpoints"]:
+            pod = pods.get((endpoint.namespace, endpoint.pod))
+            if pod is not None:
+                name = f"{pod.namespace}/{pod.name}"
+                offered.add(name)
+                made = hostports.rows(
+                    pod, endpoint, self._agent.node_name, self.manager.node.addresses
+                )
+                self.manager.offer(hostports.SOURCE, name, made)
+        for name in self._with_host_ports - offered:
+            self.manager.offer(hostports.SOURCE, name, ())
+        self._with_host_ports = offered
+
+    def _health_ports(self) -> dict[int, ServiceName]:
+        if not self._agent.config["enable-health-check-nodeport"]:
+            return {}
+        wanted = {
+            s.health_port: s.name for s in self.manager.services if s.health_port and s.local_out
+        }
+        names = set(wanted.values())
+        self.health.counts = {
+            (p.key.namespace, p.key.service): len(p.chosen_local)
+            for p in self.manager.ports
+            if (p.key.namespace, p.key.service) in names
+        }
+        return wanted
 
     def _decode(self, obj: ClusterObject) -> Service | None:
         return decode_service(obj) if is_served(obj, self.settings.proxy_name) else None
@@ -148,7 +197,7 @@ class Services:
             if value.id:
                 frontends[kernel.read_key(key)] = (value.id, value.service)
         typed = datapath.typed(kernel.BACKENDS, *kernel.MODELS[kernel.BACKENDS])
-        backends = {(v.addr, v.port, v.proto): k.id for k, v in typed.items()}
+        backends = {(v.addr.packed, v.port, v.proto): k.id for k, v in typed.items()}
         return frontends, backends
 
     async def _follow(self) -> None:
@@ -173,7 +222,12 @@ class Services:
             )
         report.line("KubeProxyReplacement", f"True   [{', '.join(words)}]")
         report.detail("KubeProxyReplacement Details", self._details())
-        problems = [*self._failures(), *self._conflicts(), *self._bad_objects()]
+        problems = [
+            *self._failures(),
+            *self._conflicts(),
+            *self._bad_objects(),
+            *self.health.errors.values(),
+        ]
         health = Health.WARNING if problems else Health.OK
         report.component("services", health, "; ".join(problems[:5]))
 

@@ -231,3 +231,42 @@ def test_removing_a_backend_breaks_only_its_own(lab: LabRun) -> None:
     assert 0 < gone < 40
     assert 0 < lost < 40
     assert len(peers_of(lab)) == 3
+
+
+HOST_PORT = """
+apiVersion: v1
+kind: Pod
+metadata: {name: door, labels: {app: door}}
+spec:
+  nodeName: node1
+  containers: [{name: c, ports: [{containerPort: 8080, hostPort: 8088}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: door}
+spec:
+  type: LoadBalancer
+  externalTrafficPolicy: Local
+  healthCheckNodePort: 30999
+  selector: {app: door}
+  ports: [{port: 80, targetPort: 8080}]
+"""
+
+
+def test_host_ports_and_health_checks_are_answered(lab: LabRun) -> None:
+    """The node's port leads to the pod, from outside and from the node; 503 without a backend."""
+    lab.apply(HOST_PORT)
+    curl = ["curl", "-s", "-g", "-m", "3", "--retry", "5", "--retry-connrefused"]
+    for place, address, peer in (
+        (("lab", "client", "ann"), "172.18.0.2", "172.18.0.210"),
+        (("lab", "client", "ann"), "[fd00:18::2]", "fd00:18::d2"),
+        (("lab", "node", "node1"), "127.0.0.1", "172.18.0.2"),
+    ):
+        answer = json.loads(lab.run(*place, "--", *curl, f"http://{address}:8088/"))
+        assert (answer["pod"], answer["peer"]) == ("default/door", peer)
+    status = ["-o", "/dev/null", "-w", "%{http_code}"]
+    found = {
+        node: lab.run("lab", "client", "ann", "--", *curl[:5], *status, f"http://{node}:30999/")
+        for node in ("172.18.0.2", "172.18.0.3")
+    }
+    assert found == {"172.18.0.2": "200", "172.18.0.3": "503"}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from axoneme.core.endpoints.pods import HostPort, Pod
 from axoneme.core.model.balancing import FrontendKey, PortKey, ServicePort
 from axoneme.core.state import Table
+from axoneme.plugins.services import hostports
 from axoneme.plugins.services.compute import NodeView
 from axoneme.plugins.services.manager import ServiceManager
 from axoneme.plugins.services.numbers import Numbers
@@ -178,3 +180,30 @@ def test_numbers_come_back_late() -> None:
     numbers.release("a")
     assert numbers.get("c") == 3
     assert numbers.get("d") == 1
+
+
+def test_host_ports_are_services_of_their_own() -> None:
+    """On every address of the node or the one that is named; a Service's frontend stays its own."""
+    pod = Pod("default", "web", "u", "n1", host_ports=(
+        HostPort(8080, 80), HostPort(8081, 81, "UDP", "172.18.0.2"), HostPort(30000, 80),
+    ))  # fmt: skip
+
+    @frozen
+    class Addresses:
+        ipv4 = ip_address("10.0.0.9")
+        ipv6 = None
+
+    made = manager()
+    made.services.upsert(web(1, 1, 1))
+    rows = hostports.rows(pod, Addresses(), "n1", NODE.addresses)  # type: ignore[arg-type]
+    made.offer("hostport", "default/web", rows)
+    found = {(str(f.key.address), f.key.port, f.key.proto): r.key.service
+             for r in apply(made).values() for f in r.frontends}  # fmt: skip
+    assert found["172.18.0.2", 8080, 6] == "web"
+    assert found["None", 8080, 6] == "web"
+    assert found["172.18.0.2", 8081, 17] == "web"
+    assert ("None", 8081, 17) not in found
+    assert found["172.18.0.2", 30000, 6] == "s1"
+    made.offer("hostport", "default/web", ())
+    assert all(r.key.service == "s1" for r in apply(made).values())
+    assert not made.backend_numbers.by_key
