@@ -17,6 +17,22 @@ if TYPE_CHECKING:
 def register(root: click.Group) -> None:
     """Add the verb."""
     noun(noun(root, "bpf"), "nat", "Show the NAT tables.").add_command(list_nat)
+    ipmasq = noun(noun(root, "bpf"), "ipmasq", "Show networks of ip-masq-agent.")
+    ipmasq.add_command(list_ipmasq)
+
+
+@click.command("list")
+@output_option
+@agent_options
+def list_ipmasq(*, agent: AgentHandle, output: Output) -> None:
+    """Networks towards which pods keep their address.
+
+    \b
+    axoneme bpf ipmasq list
+    """
+    rows = agent.call("bpf.ipmasq")
+    cells = sorted([r["prefix"]] for r in rows)
+    output.emit(rows, lambda: output.table(["IP PREFIX/ADDRESS"], cells))
 
 
 @click.command("list")

@@ -107,6 +107,19 @@ def register(options: OptionRegistry) -> None:
         helm="bpf.masquerade",
     )
     options.add(
+        "enable-ip-masq-agent",
+        "bool",
+        False,
+        "Pods keep their address towards the networks that ip-masq-agent's file names.",
+        helm="ipMasqAgent.enabled",
+    )
+    options.add(
+        "ip-masq-agent-config-path",
+        "string",
+        "/etc/config/ip-masq-agent",
+        "ip-masq-agent's file; a change counts at once.",
+    )
+    options.add(
         "masquerade-port-range",
         "string",
         f"{DEFAULT_RANGE[0]}-{DEFAULT_RANGE[1]}",

@@ -130,11 +130,32 @@ static __always_inline int axo_masq_is_answer(const struct axo_ctx *ctx)
 	       axo_ct_accepted(e->accept[AXO_CT_CELL(!dir, AXO_DIR_INGRESS)]);
 }
 
+/* enable-ip-masq-agent */
+#ifndef AXO_MASQ_AGENT
+#define AXO_MASQ_AGENT 0
+#endif
+
+/* The pod, or the destination's network, wants it to keep its address. Asked once for each flow. */
+static __always_inline int axo_masq_skips(const struct axo_ctx *ctx)
+{
+	struct axo_ipmasq_key key = {.prefixlen = 128};
+
+	if (axo_masq_skip.lookup((struct axo_masq_pod_key *)&ctx->saddr))
+		return 1;
+	if (!AXO_MASQ_AGENT)
+		return 0;
+	key.addr = ctx->daddr;
+	return axo_ipmasq.lookup(&key) != NULL;
+}
+
 /* Whether a new flow of a pod to ctx->daddr takes the node's address. */
 static __always_inline int axo_masq_wanted(const struct axo_ctx *ctx)
 {
-	struct axo_ipcache *to = axo_ipcache_lookup(&ctx->daddr);
+	struct axo_ipcache *to;
 
+	if (axo_masq_skips(ctx))
+		return 0;
+	to = axo_ipcache_lookup(&ctx->daddr);
 	if (to) {
 		if (axo_identity_is_node(to->identity)) {
 			if (!AXO_MASQ_REMOTE_NODES)

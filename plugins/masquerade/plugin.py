@@ -57,6 +57,7 @@ def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> Non
     from axoneme.plugins.masquerade.datapath import register_constants, register_stages
 
     register_stages(datapath)
+    datapath.define("AXO_MASQ_AGENT", bool(config["enable-ip-masq-agent"]))
     register_constants(datapath, MasqueradeSettings.from_config(config))
 
 
@@ -78,15 +79,16 @@ def axoneme_links_changed(links: Mapping[str, LinkInfo], agent: Agent) -> None:
 
 @hookimpl
 def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
-    """``bpf.nat``."""
+    """``bpf.nat``, ``bpf.ipmasq``."""
     from axoneme.plugins.masquerade.wiring import Masquerade
 
     api.add("bpf.nat", agent.services.get(Masquerade).mappings)
+    api.add("bpf.ipmasq", agent.services.get(Masquerade).kept)
 
 
 @hookimpl
 def axoneme_register_commands(root: click.Group) -> None:
-    """``axoneme bpf nat``."""
+    """``axoneme bpf nat``, ``axoneme bpf ipmasq``."""
     from axoneme.plugins.masquerade.cli import register
 
     register(root)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from axoneme.core.reconcile import Reconciler
 from axoneme.core.reconcile.maps import MapTarget
@@ -15,7 +16,11 @@ from axoneme.plugins.masquerade.compute import MasqueradeAddress, device_address
 from axoneme.plugins.masquerade.config import MasqueradeSettings
 from axoneme.plugins.masquerade.datapath import DEVICE_MAP, NAT_MAPS, encode_address
 from axoneme.plugins.masquerade.gc import NatCollector, NatTable
+from axoneme.plugins.masquerade.ipmasq import ConfigFile, IpmasqKey, Keeps, KeptNetwork
+from axoneme.plugins.masquerade.ipmasq import encode as encode_network
 from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, NatEntry
+from axoneme.plugins.masquerade.skip import KeptPod, PodKey, kept
+from axoneme.plugins.masquerade.skip import encode as encode_pod
 from axoneme.plugins.masquerade.views import mapping_row
 
 if TYPE_CHECKING:
@@ -24,6 +29,10 @@ if TYPE_CHECKING:
     from axoneme.core.status import StatusReport
 
 log = logging.getLogger(__name__)
+
+FILE_SECONDS: Final = 1.0
+IPMASQ_MAP: Final = "axo_ipmasq"
+SKIP_MAP: Final = "axo_masq_skip"
 
 
 class Masquerade:
@@ -38,6 +47,18 @@ class Masquerade:
         self._agent = agent
         if not agent.config["enable-bpf-masquerade"]:
             log.warning("enable-bpf-masquerade=false has no effect: masquerading is always in BPF")
+        self.networks: Table[Any, KeptNetwork] = agent.tables.create(
+            "ipmasq", KeptNetwork, key=lambda r: r.network
+        )
+        self.skips: Table[Any, KeptPod] = agent.tables.create(
+            "masquerade_skips", KeptPod, key=lambda r: r.address
+        )
+        for name in ("pods", "endpoints"):
+            agent.tables[name].subscribe(lambda _: self._pods_changed())
+        self.file: ConfigFile | None = None
+        if agent.config["enable-ip-masq-agent"]:
+            self.file = ConfigFile(Path(str(agent.config["ip-masq-agent-config-path"])))
+            agent.tasks.spawn("ip-masq-agent", self._follow_file)
         agent.tasks.spawn("masquerade addresses", self._keep_addresses)
         agent.tasks.spawn("nat garbage", self._collect)
 
@@ -49,8 +70,31 @@ class Masquerade:
         ]
         self.addresses.replace(rows)
 
+    def _pods_changed(self) -> None:
+        tables = self._agent.tables
+        self.skips.replace(kept(tables["pods"].rows(), tables["endpoints"].rows()))
+
+    async def _follow_file(self) -> None:
+        assert self.file is not None
+        self.networks.replace(KeptNetwork(n) for n in self.file.networks)
+        while True:
+            if await asyncio.to_thread(self.file.look):
+                self.networks.replace(KeptNetwork(n) for n in self.file.networks)
+                log.info("ip-masq-agent", extra={"networks": len(self.file.networks)})
+            await asyncio.sleep(FILE_SECONDS)
+
     async def _keep_addresses(self) -> None:
         await self._agent.maps_ready.wait()
+        for name, table, key, encode in (
+            (IPMASQ_MAP, self.networks, IpmasqKey, encode_network),
+            (SKIP_MAP, self.skips, PodKey, encode_pod),
+        ):
+            kept_map = self._agent.datapath.typed(name, key, Keeps)
+            kept_rows: Reconciler[Any, Any] = Reconciler(
+                table.name, table, MapTarget(name, kept_map, encode)
+            )
+            self._agent.reconcilers[table.name] = kept_rows
+            self._agent.tasks.spawn(f"masquerade: {table.name}", kept_rows.run)
         typed = self._agent.datapath.typed(DEVICE_MAP, DeviceKey, DeviceAddresses)
         target = MapTarget[int, MasqueradeAddress](DEVICE_MAP, typed, encode_address)
         reconciler = Reconciler("masquerade", self.addresses, target)
@@ -77,6 +121,18 @@ class Masquerade:
             for family, name in NAT_MAPS.items()
         }
 
+    async def kept(self, params: dict[str, Any]) -> Any:
+        """API ``bpf.ipmasq``: the networks as the kernel has them."""
+
+        def read() -> list[dict[str, Any]]:
+            typed = self._agent.datapath.typed(IPMASQ_MAP, IpmasqKey, Keeps)
+            return [
+                {"prefix": f"{k.addr}/{k.prefixlen - (96 if k.addr.version == 4 else 0)}"}
+                for k, _ in typed.items()
+            ]
+
+        return await asyncio.to_thread(read)
+
     async def mappings(self, params: dict[str, Any]) -> Any:
         """API ``bpf.nat``: every mapping, read from the kernel in a thread."""
 
@@ -99,7 +155,8 @@ class Masquerade:
             words.append(f"IPv{family}: {'Enabled' if on else 'Disabled'}")
             if on and exempt:
                 words[-1] = f"IPv{family}: Enabled (not to {', '.join(exempt)})"
-        report.line("Masquerading", f"BPF   [{devices}]   [{', '.join(words)}]")
+        how = "BPF (ip-masq-agent)" if self.file is not None else "BPF"
+        report.line("Masquerading", f"{how}   [{devices}]   [{', '.join(words)}]")
         lacking = [
             f"{row.ifname} has no IPv{family} address"
             for row in self.addresses
@@ -109,6 +166,8 @@ class Masquerade:
             )
             if on and own is None
         ]
+        if self.file is not None and self.file.error:
+            lacking.append(self.file.error)
         health = Health.WARNING if lacking else Health.OK
         report.component("masquerade", health, "; ".join(lacking))
 

@@ -568,3 +568,29 @@ def test_the_nodes_address_from_the_network_reaches_no_pod(bench: PacketBench, f
     """Conntrack would take it for the node that the pod talks with."""
     packet = ip(family, NODE[family], POD[family]) / UDP(sport=53, dport=1234) / b"x"
     assert dropped(bench, "from_netdev", packet) == "INVALID_SIP"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("how", ["network", "pod"])
+def test_an_address_that_is_to_be_kept_is_kept(bench: PacketBench, family: str, how: str) -> None:
+    """By ip-masq-agent's file, or by the pod's annotation; others take the node's."""
+    from axoneme.core.datapath.typed import prefix_bits
+    from axoneme.plugins.masquerade.ipmasq import IpmasqKey, Keeps
+    from axoneme.plugins.masquerade.skip import PodKey
+
+    with load(AXO_MASQ_AGENT=1) as agent:
+        agent.endpoint(7, 901, 1000, POD["4"], POD["6"])
+        agent.endpoint(8, 902, 1001, OTHER["4"], OTHER["6"])
+        agent.endpoint(0, 0, 1, NODE["4"], NODE["6"], flags=1)
+        set_device(agent)
+        if how == "network":
+            near = ip_network(f"{WORLD[family]}/{24 if family == '4' else 48}", strict=False)
+            networks: TypedMap[Any, Any] = TypedMap(agent.maps["axo_ipmasq"], IpmasqKey, Keeps)
+            networks[IpmasqKey(prefix_bits(near), near.network_address)] = Keeps()
+        else:
+            pods: TypedMap[Any, Any] = TypedMap(agent.maps["axo_masq_skip"], PodKey, Keeps)
+            pods[PodKey(ip_address(POD[family]))] = Keeps()
+        for sender, wanted in ((POD, POD), (OTHER, OTHER if how == "network" else NODE)):
+            packet = ip(family, sender[family], WORLD[family]) / UDP(sport=40000, dport=53)
+            done = Ether(agent.run("to_netdev", packet, ifindex=LO).data)
+            assert done.payload.src == wanted[family]
