@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError
@@ -26,6 +27,9 @@ from axoneme.core.store.model import Store
 log = logging.getLogger(__name__)
 
 BATCH: Final = 64
+"""Writes after which to see what has changed meanwhile."""
+MOST: Final = 1000
+"""Objects of the backlog to look at before that."""
 RETRY_SECONDS: Final = 5.0
 
 Desired = Callable[[ObjectKey], tuple[Mapping[str, Any], Mapping[str, Any], str] | None]
@@ -92,35 +96,43 @@ class StatusQueue:
     """Objects whose status may be out of date; written a few at a time.
 
     A write names the version that was read. When that is stale the newer one is on its way
-    here, and brings the object back into the queue.
+    here, and brings the object back into the queue. A few objects that change do not wait behind
+    thousands: those are the backlog.
     """
 
     def __init__(self, store: Store, desired: Desired) -> None:
         self._store = store
         self._desired = desired
-        self._pending: dict[ObjectKey, None] = {}
+        self._urgent: dict[ObjectKey, None] = {}
+        self._backlog: dict[ObjectKey, None] = {}
         self.failed: dict[ObjectKey, str] = {}
         """What could not be written, and why."""
 
     def add(self, keys: Iterable[ObjectKey]) -> None:
-        """Look at these objects."""
-        self._pending.update(dict.fromkeys(keys))
+        """Look at these objects, in this order."""
+        more = dict.fromkeys(keys)
+        (self._urgent if len(more) <= BATCH else self._backlog).update(more)
 
     def retry(self) -> None:
         """Look again at what could not be written."""
         self.add(self.failed)
 
     def __bool__(self) -> bool:
-        return bool(self._pending)
+        return bool(self._urgent or self._backlog)
 
     async def work(self) -> None:
         """Write the next few."""
-        for key in list(self._pending)[:BATCH]:
-            del self._pending[key]
+        written = 0
+        for key in [*self._urgent, *islice(self._backlog, MOST)]:
+            self._urgent.pop(key, None)
+            self._backlog.pop(key, None)
             self.failed.pop(key, None)
             found = self._desired(key)
             if found is not None and dict(found[0]) != dict(found[1]):
                 await self._write(key, found[1], found[2])
+                written += 1
+                if written == BATCH:
+                    return
 
     async def _write(self, key: ObjectKey, status: Mapping[str, Any], version: str) -> None:
         try:
