@@ -109,7 +109,8 @@ class LoadBalancerIpam:
             mine = [r for r in services.upserted.values() if r.ipam(self._default) == LBIPAM]
             gone = (services.upserted.keys() - {r.name for r in mine}) | services.deleted.keys()
             changed = self.allocator.update((decode_request(r, self._config) for r in mine), gone)
-            self._note([*gone, *(changed - gone)])
+            self._note(changed | gone)
+            self._log("services changed", changed=len(changed), gone=len(gone))
         if pools:
             self._look_at_pools()
 
@@ -130,14 +131,29 @@ class LoadBalancerIpam:
         before = [evolve(p, status={}, version="") for p in self.allocator.book.pools]
         after = sorted((evolve(p, status={}, version="") for p in pools), key=lambda p: p.age)
         if before != after or self.allocator.keep_unknown != bool(unread):
+            old = self.allocator.book.conflicts
             self._note(self.allocator.set_pools(after, bool(unread)))
             for name, why in self.allocator.book.conflicts.items():
-                log.warning("pool in conflict", extra={"pool": name, "why": why})
+                if old.get(name) != why:
+                    log.warning("pool in conflict", extra={"pool": name, "why": why})
+            self._log("pools changed", pools=len(after))
         self.queue.add(_key(p.name) for p in self.pools)
 
     def _note(self, names: Iterable[Name]) -> None:
-        self.queue.add(ObjectKey("Service", *name) for name in names)
+        """Who only loses something is written first: then it is free for whoever gets it."""
+        ordered = sorted(names, key=self._gains)
+        self.queue.add(ObjectKey("Service", *name) for name in ordered)
         self.queue.add(_key(p.name) for p in self.pools)
+
+    def _log(self, event: str, **counts: int) -> None:
+        allocator = self.allocator
+        total = {"services": len(allocator.requests), "waiting": len(allocator.waiting)}
+        log.debug(event, extra=counts | total)
+
+    def _gains(self, name: Name) -> bool:
+        request = self.allocator.requests.get(name)
+        had = request.present if request is not None else ()
+        return any(address not in had for address in self.allocator.held.get(name, ()))
 
     # What statuses should say
 

@@ -168,14 +168,16 @@ def _annotation(row: BalancerService, names: tuple[str, ...]) -> str:
 
 
 def _requested(row: BalancerService) -> tuple[Address, ...]:
-    """Of the annotation, else of ``spec.loadBalancerIP``; ``ValueError`` names the field."""
+    """Of ``spec.loadBalancerIP`` and of the annotation; ``ValueError`` names the field."""
+    words = [("spec.loadBalancerIP", row.address)]
     name = next((n for n in IPS if row.annotations.get(n, "").strip()), "")
-    field = f"metadata.annotations.{name}" if name else "spec.loadBalancerIP"
-    words = row.annotations[name].split(",") if name else [row.address]
+    if name:
+        field = f"metadata.annotations.{name}"
+        words += [(field, w) for w in row.annotations[name].split(",")[:MAX_REQUESTED]]
     found = []
-    for word in (w.strip() for w in words[:MAX_REQUESTED]):
+    for field, word in words:
         try:
-            found += [parse_address(word)] if word else []
+            found += [parse_address(word)] if word.strip() else []
         except ValueError:
-            raise ValueError(f"{field}: {word!r} is no IP address") from None
+            raise ValueError(f"{field}: {word.strip()!r} is no IP address") from None
     return tuple(dict.fromkeys(found))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
+from axoneme.core.errors import NotFoundError
+from axoneme.core.model.objects import ObjectKey
 from axoneme.core.operator.balancers import SATISFIED, BalancerService
 from axoneme.core.testing.operators import OperatorBench, eventually
 from axoneme.plugins.lb_ipam.controller import LoadBalancerIpam
+from axoneme.plugins.lb_ipam.sharing import why_not
 from axoneme.plugins.lb_ipam.status import AVAILABLE, CONFLICT, INVALID, TOTAL, USED
 
 POOL = "CiliumLoadBalancerIPPool"
@@ -167,12 +173,14 @@ def test_wishes_and_sharing_by_annotation(tmp_path: Path) -> None:
         bench.apply(pool("p", "{cidr: 10.0.0.0/24}"))
         bench.apply(service("two", annotations="lbipam.cilium.io/ips: '10.0.0.9, 10.0.0.8'"))
         bench.apply(service("old", ", loadBalancerIP: 10.0.0.7"))
+        bench.apply(service("both", ", loadBalancerIP: 10.0.0.4", "lbipam.cilium.io/ips: 10.0.0.5"))
         bench.apply(service("bad", annotations="lbipam.cilium.io/ips: '10.0.0.300'"))
         key = "io.cilium/lb-ipam-sharing-key: k"
         bench.apply(service("x", annotations=f"{key}, io.cilium/lb-ipam-ips: 10.0.0.6"))
         async with bench.running():
             await eventually(lambda: bench.ingress("two") == ["10.0.0.9", "10.0.0.8"])
             await eventually(lambda: bench.ingress("old") == ["10.0.0.7"])
+            await eventually(lambda: bench.ingress("both") == ["10.0.0.4", "10.0.0.5"])
             await eventually(lambda: bench.ingress("x") == ["10.0.0.6"])
             await eventually(lambda: reason(bench, "bad") == "invalid_ip")
             message = bench.condition("Service", "bad", SATISFIED)["message"]
@@ -302,5 +310,74 @@ def test_a_stop_that_meets_a_change_is_a_stop(tmp_path: Path) -> None:
             task.cancel()
             done, _ = await asyncio.wait({task}, timeout=5)
             assert done and task.cancelled()
+
+    run(work, tmp_path)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_happens_nobody_shows_what_another_one_has(tmp_path: Path, seed: int) -> None:
+    """Services, pools and operators come and go; at every rest all statuses are right."""
+    dice = random.Random(seed)
+
+    def anything(bench: OperatorBench) -> None:
+        name = f"s{dice.randrange(12)}"
+        match dice.randrange(8):
+            case 0:
+                with contextlib.suppress(NotFoundError):
+                    bench.store.delete(ObjectKey("Service", "default", name))
+            case 1:
+                bench.apply(service(name, kind="ClusterIP"))
+            case 2:
+                wish = f"10.0.0.{dice.randrange(20)}"
+                bench.apply(service(name, annotations=f"lbipam.cilium.io/ips: {wish}"))
+            case 3:
+                first = dice.randrange(10)
+                block = f"{{start: 10.0.0.{first}, stop: 10.0.0.{first + dice.randrange(8)}}}"
+                off = dice.choice(["", "", ", disabled: true"])
+                bench.apply(pool(dice.choice("pq"), block, off))
+            case 4:
+                shared = service(name, annotations="lbipam.cilium.io/sharing-key: k")
+                bench.apply(shared.replace("port: 80", f"port: {80 + dice.randrange(4)}"))
+            case _:
+                bench.apply(service(name))
+
+    def shown(bench: OperatorBench) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for obj in bench.store.list("Service"):
+            for address in bench.ingress(obj.key.name):
+                found.setdefault(address, []).append(obj.key.name)
+        return found
+
+    def at_rest(bench: OperatorBench, ipam: LoadBalancerIpam) -> bool:
+        holders = ipam.allocator.holders.items()
+        return shown(bench) == {str(a): sorted(n for _, n in names) for a, names in holders}
+
+    async def work(bench: OperatorBench) -> None:
+        bench.apply(pool("p", "{start: 10.0.0.0, stop: 10.0.0.9}"))
+        for _ in range(4):
+            async with bench.running() as operator:
+                ipam = operator.services.get(LoadBalancerIpam)
+                for _ in range(40):
+                    anything(bench)
+                    await asyncio.sleep(dice.choice([0, 0, 0.01]))
+                await eventually(partial(at_rest, bench, ipam))
+            for _ in range(10):
+                anything(bench)  # nobody leads
+            # A leader that was killed: an address stands in two statuses.
+            names = [o.key.name for o in bench.store.list("Service")]
+            condition = {"type": SATISFIED, "status": "True", "reason": "satisfied"}
+            twin = {
+                "conditions": [condition],
+                "loadBalancer": {"ingress": [{"ip": "10.0.0.3", "ipMode": "VIP"}]},
+            }
+            for name in dice.sample(names, min(2, len(names))):
+                bench.store.update_status(ObjectKey("Service", "default", name), twin)
+        async with bench.running() as operator:
+            ipam = operator.services.get(LoadBalancerIpam)
+            await eventually(partial(at_rest, bench, ipam))
+            for asker, request in ipam.allocator.requests.items():
+                for address in ipam.allocator.held.get(asker, ()):
+                    others = ipam.allocator.holders[address].keys() - {asker}
+                    assert not any(why_not(request, ipam.allocator.requests[o]) for o in others)
 
     run(work, tmp_path)
