@@ -31,7 +31,10 @@ DEFAULTS: Final = tuple(
         "240.0.0.0/4",
     )
 )  # fmt: skip
-LINK_LOCAL: Final = {4: IPv4Network("169.254.0.0/16"), 6: IPv6Network("fe80::/10")}
+LINK_LOCAL: Final[dict[int, Network]] = {
+    4: IPv4Network("169.254.0.0/16"),
+    6: IPv6Network("fe80::/10"),
+}
 MAX_BYTES: Final = 1 << 20
 MAX_NETWORKS: Final = 16384
 
