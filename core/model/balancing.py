@@ -76,6 +76,18 @@ class State(IntEnum):
         return self.name.lower()
 
 
+@frozen
+class Redirect:
+    """Row of table ``service_redirects``, by service and port. A port whose clients on this node
+    get these backends instead of its service's; without any, those."""
+
+    service: ServiceName
+    port: str
+    """Name of the port, or its number where it has none."""
+    backends: tuple[tuple[Address, int], ...]
+    policy: str = ""
+
+
 class ExtraServices(Protocol):
     """Where plugins offer services that no Service object stands for. Provided by services."""
 

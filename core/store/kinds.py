@@ -74,6 +74,13 @@ BUILTIN = (
         "ciliuml2announcementpolicies",
         namespaced=False,
     ),
+    Kind(
+        "CiliumLocalRedirectPolicy",
+        "cilium.io",
+        "v2",
+        "ciliumlocalredirectpolicies",
+        namespaced=True,
+    ),
     Kind("CiliumCIDRGroup", "cilium.io", "v2", "ciliumcidrgroups", namespaced=False),
     Kind("CiliumNetworkPolicy", "cilium.io", "v2", "ciliumnetworkpolicies", True, policy=True),
     Kind(

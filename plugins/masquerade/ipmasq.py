@@ -68,15 +68,16 @@ def encode(row: KeptNetwork) -> tuple[Any, Any]:
 
 def parse(text: str, where: str) -> tuple[Network, ...]:
     """The networks of a file; what is wrong is named with its field."""
+    body: Any
     try:
         body = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidObjectError(where, "", f"is neither YAML nor JSON: {error}") from None
     if body is None:
-        body = {}
+        return (*DEFAULTS, *LINK_LOCAL.values())
     if not isinstance(body, dict):
         raise InvalidObjectError(where, "", "must be a mapping")
-    listed = body.get("nonMasqueradeCIDRs")
+    listed: Any = body.get("nonMasqueradeCIDRs")
     if listed is not None and not isinstance(listed, list):
         raise InvalidObjectError(where, "nonMasqueradeCIDRs", "must be a list")
     if listed is not None and len(listed) > MAX_NETWORKS:

@@ -146,6 +146,8 @@ def _register_switches(options: OptionRegistry) -> None:
     add = options.add
     add(KEY, "bool", False, "Serve Kubernetes services in BPF: no kube-proxy is needed.",
         helm="kubeProxyReplacement")  # fmt: skip
+    add("lb-state-file", "string", "",
+        "A file of Service and EndpointSlice objects, where there is no Kubernetes.")  # fmt: skip
     add("k8s-service-proxy-name", "string", "",
         "Serve only services with this label service.kubernetes.io/service-proxy-name.",
         helm="k8s.serviceProxyName")  # fmt: skip

@@ -14,9 +14,12 @@ from attrs import evolve
 
 from axoneme.core.model.balancing import (
     Backend,
+    Flag,
     Frontend,
     FrontendKey,
+    Kind,
     PortKey,
+    Redirect,
     ServiceName,
     ServicePort,
 )
@@ -45,6 +48,7 @@ class ServiceManager:
         ports: Table[PortKey, ServicePort],
         settings: ServiceSettings,
         algorithms: Callable[[], Iterable[str]],
+        redirects: Table[tuple[ServiceName, str], Redirect] | None = None,
     ) -> None:
         self.services, self.slices, self.ports = services, slices, ports
         self.settings = settings
@@ -65,6 +69,9 @@ class ServiceManager:
         """Rows that name a backend, by its number."""
         self._slice_of: dict[ServiceName, ServiceName] = {}
         self._extras: dict[ServiceName, list[ServicePort]] = {}
+        self._redirects = redirects
+        if redirects is not None:
+            redirects.subscribe(lambda c: self._mark({key[0] for key in (*c.upserted, *c.deleted)}))
         services.subscribe(self._services_changed)
         slices.subscribe(self._slices_changed)
 
@@ -145,7 +152,7 @@ class ServiceManager:
                 self.backend_numbers.get,
             )  # fmt: skip
             rank = (service.created, *name)
-            for row in self._settle(name, rank, made):
+            for row in self._settle(name, rank, [self._redirected(r) for r in made]):
                 fresh[row.key] = self._numbered(row)
         elif name in self._extras:
             rank = (YOUNGEST, *name)
@@ -182,6 +189,28 @@ class ServiceManager:
             if key not in fresh:
                 self.port_numbers.release(key)
                 self.ports.delete(key)
+
+    def _redirected(self, row: ServicePort) -> ServicePort:
+        """As a local redirect policy wants it."""
+        name = (row.key.namespace, row.key.service)
+        found = self._redirects.get((name, row.key.port)) if self._redirects is not None else None
+        if found is None:
+            return row
+        backends = tuple(
+            Backend(a, port, row.key.proto, local=True, node=self.node.name,
+                    id=self.backend_numbers.get((a.packed, port, row.key.proto)))
+            for a, port in found.backends
+            if a.version == row.key.version
+        )  # fmt: skip
+        if not backends:
+            return row
+        frontends = tuple(
+            evolve(f, kind=Kind.LOCAL_REDIRECT, flags=f.flags | Flag.REDIRECT)
+            for f in row.frontends
+        )
+        return evolve(
+            row, frontends=frontends, backends=backends, chosen=backends, chosen_local=backends
+        )
 
     def _with_backends(self, row: ServicePort) -> ServicePort:
         """Backends of a plugin's row get their numbers too."""

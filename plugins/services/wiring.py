@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from ipaddress import ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from axoneme.core.errors import ConfigError
@@ -14,6 +15,7 @@ from axoneme.core.model.balancing import (
     FrontendKey,
     GoneBackends,
     PortKey,
+    Redirect,
     ServiceName,
     ServicePort,
 )
@@ -30,6 +32,7 @@ from axoneme.plugins.services.decode import decode_service, decode_slice, is_ser
 from axoneme.plugins.services.health import HealthServers
 from axoneme.plugins.services.manager import ServiceManager
 from axoneme.plugins.services.rows import Service, Slice
+from axoneme.plugins.services.statefile import StateFile
 from axoneme.plugins.services.target import BalancingTarget, Tables
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FILE_SECONDS: Final = 1.0
 ZONE: Final = "topology.kubernetes.io/zone"
 
 
@@ -79,7 +83,12 @@ class Services:
         ports: Table[PortKey, ServicePort] = tables.create(
             "service_ports", ServicePort, key=lambda r: r.key
         )
-        self.manager = ServiceManager(services, slices, ports, self.settings, self.algorithms)
+        redirects: Table[tuple[ServiceName, str], Redirect] = tables.create(
+            "service_redirects", Redirect, key=lambda r: (r.service, r.port)
+        )
+        self.manager = ServiceManager(
+            services, slices, ports, self.settings, self.algorithms, redirects
+        )
         self._dirty = asyncio.Event()
         self._ready = False
         self.manager.wake = self._dirty.set
@@ -102,6 +111,19 @@ class Services:
         for table in (tables["pods"], tables["endpoints"], services, ports):
             table.subscribe(lambda _: self._look.set())
         agent.tasks.spawn("services: node ports of pods, health checks", self._follow_node)
+        self.file: StateFile | None = None
+        if agent.config["lb-state-file"]:
+            path = Path(str(agent.config["lb-state-file"]))
+            self.file = StateFile(path, services, slices, self._decode)
+            agent.tasks.spawn("services: state file", self._follow_file)
+
+    async def _follow_file(self) -> None:
+        assert self.file is not None
+        await self._agent.synced.wait()  # the cluster's own come first
+        while True:
+            await asyncio.to_thread(self.file.look)
+            self.file.publish()
+            await asyncio.sleep(FILE_SECONDS)
 
     async def _follow_node(self) -> None:
         """What depends on the pods that are here: host ports, health checks."""
@@ -227,6 +249,7 @@ class Services:
             *self._conflicts(),
             *self._bad_objects(),
             *self.health.errors.values(),
+            *(self.file.problems() if self.file is not None else ()),
         ]
         health = Health.WARNING if problems else Health.OK
         report.component("services", health, "; ".join(problems[:5]))

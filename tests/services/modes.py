@@ -85,10 +85,17 @@ class LabRun:
 
     def apply(self, text: str) -> None:
         """Manifests."""
+        self._with_file("apply", text)
+
+    def remove(self, text: str) -> None:
+        """The reverse."""
+        self._with_file("delete", text)
+
+    def _with_file(self, verb: str, text: str) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
             file.write(text)
             file.flush()
-            self.run("lab", "apply", "-f", file.name)
+            self.run("lab", verb, "-f", file.name)
 
     def __enter__(self) -> LabRun:
         settings = [f"bpf-lb-mode={self.mode}", f"routing-mode={self.routing}"]
