@@ -78,9 +78,16 @@ def make_config(settings: dict[str, str]) -> Config:
     return Config.load(options, settings)
 
 
+def _name(folder: str) -> str:
+    return str(getattr(PLUGINS[folder], "NAME", folder))
+
+
 def registry_of(names: tuple[str, ...], settings: dict[str, str]) -> DatapathRegistry:
-    """The core's programs and what these plugins add."""
+    """The core's programs and what these plugins add; one that lacks what it requires is off."""
     config = make_config(settings)
+    there = {_name(n) for n in names}
+    with_c = {_name(n) for n in PLUGINS}
+    names = tuple(n for n in names if set(getattr(PLUGINS[n], "REQUIRES", ())) & with_c <= there)
     registry = DatapathRegistry()
     registration.register(registry, config)
     for name in names:
