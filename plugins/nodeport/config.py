@@ -22,10 +22,23 @@ def register(options: OptionRegistry) -> None:
         choices=("opt", "ipip", "geneve"),
         helm="loadBalancer.dsrDispatch",
     )
+    options.add(
+        "bpf-lb-acceleration",
+        "string",
+        "disabled",
+        "Serve outsiders by XDP: disabled; best-effort is the same, native is refused.",
+        choices=("disabled", "native", "best-effort"),
+        helm="loadBalancer.acceleration",
+    )
 
 
 def check(config: Config) -> None:
     """What this release cannot do is refused by name."""
+    if config[KEY] and config["bpf-lb-acceleration"] == "native":
+        raise ConfigError(
+            "key bpf-lb-acceleration is native, which is not there yet",
+            hint="use disabled, or best-effort",
+        )
     dispatch = config["bpf-lb-dsr-dispatch"]
     if config[KEY] and config["bpf-lb-mode"] != "snat" and dispatch != "opt":
         raise ConfigError(

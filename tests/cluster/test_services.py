@@ -270,3 +270,73 @@ def test_host_ports_and_health_checks_are_answered(lab: LabRun) -> None:
         for node in ("172.18.0.2", "172.18.0.3")
     }
     assert found == {"172.18.0.2": "200", "172.18.0.3": "503"}
+
+
+UDP_ECHO = """
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+to = (sys.argv[1], int(sys.argv[2]))
+good = 0
+for n in range(30):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.settimeout(3)
+    if n % 2:
+        s.connect(to)
+        s.send(b"%d" % n)
+        good += s.recv(100) == b"%d" % n and s.getpeername()[:2] == to
+    else:
+        s.sendto(b"%d" % n, to)
+        data, peer = s.recvfrom(100)
+        good += data == b"%d" % n and peer[:2] == to
+print(good)
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "host", "port"),
+    [
+        (("lab", "exec", "client"), VIP, 53),
+        (("lab", "exec", "client"), "fd00:10:96::100:1", 53),
+        (("lab", "node", "node1"), VIP, 53),
+        (("lab", "client", "ann"), "172.18.0.2", 30053),
+        (("lab", "client", "ann"), "fd00:18::2", 30053),
+    ],
+)
+def test_datagrams_are_echoed(lab: LabRun, place: tuple[str, ...], host: str, port: int) -> None:
+    """Connected and unconnected sockets hear the service that they asked."""
+    done = lab.run(*place, "--", "python3", "-c", UDP_ECHO, host, str(port))
+    assert done.strip() == "30"
+
+
+def test_a_stream_goes_through_a_service(lab: LabRun) -> None:
+    """iperf3 through a ClusterIP and, from outside, through a NodePort."""
+    lab.apply(
+        """
+apiVersion: v1
+kind: Pod
+metadata: {name: perf, labels: {app: perf}, annotations: {lab.axoneme.io/command: "iperf3 -s"}}
+spec: {nodeName: node2, containers: [{name: c}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: perf}
+spec:
+  type: NodePort
+  clusterIP: 10.96.100.3
+  clusterIPs: ["10.96.100.3"]
+  selector: {app: perf}
+  ports: [{port: 5201, nodePort: 30521}]
+"""
+    )
+    for place, host, port in (
+        (("lab", "exec", "client"), "10.96.100.3", "5201"),
+        (("lab", "client", "ann"), "172.18.0.2", "30521"),
+    ):
+        text = ""
+        for _ in range(20):
+            command = ["iperf3", "-c", host, "-p", port, "-t", "1", "-J"]
+            text = lab.run(*place, "--", *command, check=False)
+            if "sum_received" in text:
+                break
+            time.sleep(0.2)
+        assert json.loads(text)["end"]["sum_received"]["bytes"] > 1_000_000

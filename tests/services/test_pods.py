@@ -7,8 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 from attrs import evolve
-from scapy.layers.inet import TCP, UDP
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, UDPerror, fragment
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    IPerror6,
+    IPv6,
+    IPv6ExtHdrFragment,
+    fragment6,
+)
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from axoneme.core.datapath.registry import DatapathRegistry
 from axoneme.core.model.balancing import Flag, Kind, State
@@ -204,3 +212,55 @@ def test_flags_do_not_disturb_pods(lb: Balancer, a: Pod) -> None:
     lb.remove(row)
     done = lb.bench.run("from_container", a.tcp(4, VIP[4], sport=5), ifindex=a.ifindex)
     assert ends(Ether(done.data))[2] == VIP[4]
+
+
+def unreachable(version: int, from_: Pod, to: Pod, quoted: Packet) -> Packet:
+    """Port unreachable, with what it is about."""
+    if version == 4:
+        return from_.frame(4, to) / ICMP(type=3, code=3) / quoted[IP]
+    return from_.frame(6, to) / ICMPv6DestUnreach(code=4) / quoted[IPv6]
+
+
+@pytest.mark.parametrize("version", FAMILIES)
+def test_an_error_about_the_backend_is_about_the_service(
+    lb: Balancer, a: Pod, b: Pod, version: int
+) -> None:
+    """The client's socket knows the service alone: sender and quote are translated, sums right."""
+    lb.put(
+        service(1, [(VIP[version], 53, Kind.CLUSTER_IP)], [backend(1, b.ip(version), 5353, 17)],
+                proto=17)
+    )  # fmt: skip
+    asked = lb.bench.run("from_container", a.udp(version, VIP[version]), ifindex=a.ifindex)
+    error = unreachable(version, b, a, Ether(asked.data))
+    done = lb.bench.run("from_container", error, ifindex=b.ifindex)
+    assert done.verdict == REDIRECT, done.drop
+    heard = Ether(done.data)
+    outer, inner = (IP, IPerror) if version == 4 else (IPv6, IPerror6)
+    assert (heard[outer].src, heard[inner].dst) == (VIP[version], VIP[version])
+    assert (heard[UDPerror].sport, heard[UDPerror].dport) == (1000, 53)
+    kind, name = (ICMP, "chksum") if version == 4 else (ICMPv6DestUnreach, "cksum")
+    fresh = Ether(done.data)
+    said = getattr(fresh[kind], name)
+    delattr(fresh[kind], name)
+    assert getattr(Ether(bytes(fresh))[kind], name) == said
+
+
+@pytest.mark.parametrize("version", FAMILIES)
+def test_later_fragments_follow_the_first(lb: Balancer, a: Pod, b: Pod, version: int) -> None:
+    """All pieces of a datagram to a service reach the same backend."""
+    every = [backend(n, REMOTE[version][:-1] + str(n), 53, 17) for n in range(1, 9)]
+    lb.put(service(1, [(VIP[version], 53, Kind.CLUSTER_IP)], every, proto=17))
+    whole = UDP(sport=1000, dport=53) / (b"x" * 2000)
+    if version == 4:
+        pieces = fragment(a.frame(4, VIP[4], id=7) / whole, 1400)
+    else:
+        pieces = fragment6(a.frame(6, VIP[6]) / IPv6ExtHdrFragment(id=7) / whole, 1400)
+    assert len(pieces) == 2
+    reached = set()
+    for piece in pieces:
+        done = lb.bench.run("from_container", piece, ifindex=a.ifindex)
+        assert done.verdict == OK, done.drop
+        packet = Ether(done.data)
+        reached.add((packet[IP] if version == 4 else packet[IPv6]).dst)
+    assert len(reached) == 1
+    assert reached < {str(x.address) for x in every}

@@ -29,3 +29,11 @@ def test_options_in_packets_are_the_only_dispatch() -> None:
         config.check(read(**on, bpf_lb_mode="dsr", bpf_lb_dsr_dispatch="geneve"))
     with pytest.raises(ConfigError, match="bpf-lb-mode"):
         read(bpf_lb_mode="fast")
+
+
+def test_xdp_is_refused_by_name() -> None:
+    """Where it would count."""
+    config.check(read(bpf_lb_acceleration="native"))
+    config.check(read(kube_proxy_replacement="true", bpf_lb_acceleration="best-effort"))
+    with pytest.raises(ConfigError, match="bpf-lb-acceleration is native"):
+        config.check(read(kube_proxy_replacement="true", bpf_lb_acceleration="native"))

@@ -115,7 +115,8 @@ def test_changes_lead_where_a_full_pass_leads(
     bench: tuple[PacketBench, dict[str, int]], changes: list[ServicePort | int]
 ) -> None:
     """Whatever was there before, shared backends and addresses included."""
-    one, rows = target(bench), {}
+    one = target(bench)
+    rows: dict[PortKey, ServicePort] = {}
     for change in changes:
         if isinstance(change, int):
             old = next((r for r in rows.values() if r.number == change), None)
