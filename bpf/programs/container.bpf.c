@@ -152,6 +152,30 @@ static __always_inline int axo_container_host(struct __sk_buff *skb, struct axo_
 	return TC_ACT_OK;
 }
 
+/*
+ * Finds whom the packet is for. A pod's own address is never a service's: between pods of this node
+ * nothing is translated, and nothing is asked for it. AXO_NEXT: *to is set, or NULL.
+ */
+static __always_inline int axo_container_receiver(struct __sk_buff *skb, struct axo_ctx *ctx,
+						  struct axo_endpoint **to)
+{
+	struct axo_endpoint *ep = axo_endpoint_by_addr(&ctx->daddr);
+	struct axo_addr sent_to = ctx->daddr;
+	int ret;
+
+	AXO_OPAQUE(ep);
+	*to = ep;
+	if (ep && !(ep->flags & AXO_EP_HOST))
+		return AXO_NEXT;
+	ret = AXO_STAGES(egress_translate);
+	if (ret == AXO_NEXT && !axo_addr_equal(&sent_to, &ctx->daddr)) {
+		ep = axo_endpoint_by_addr(&ctx->daddr);
+		AXO_OPAQUE(ep);
+		*to = ep;
+	}
+	return ret;
+}
+
 static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
 	struct axo_endpoint *ep;
@@ -159,11 +183,9 @@ static __always_inline int axo_from_container(struct __sk_buff *skb, struct axo_
 
 	if (ret != AXO_NEXT)
 		return ret;
-	ret = AXO_STAGES(egress_translate);
+	ret = axo_container_receiver(skb, ctx, &ep);
 	if (ret != AXO_NEXT)
 		return ret;
-	ep = axo_endpoint_by_addr(&ctx->daddr);
-	AXO_OPAQUE(ep);
 	if (ep) {
 		ctx->dst_identity = ep->identity;
 		ctx->dst_id = ep->id;
