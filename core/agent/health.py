@@ -9,6 +9,8 @@ from axoneme.core.status import Health, StatusReport
 if TYPE_CHECKING:
     from axoneme.core.agent.agent import Agent
 
+FULL = 0.9
+"""Share of a table from which on it is said to be full."""
 SHOWN = 5
 """Bad objects that are named; the rest is counted."""
 
@@ -39,6 +41,18 @@ def report(status: StatusReport, agent: Agent) -> None:
             "Conntrack",
             [f"{seen} entries at the last scan, {agent.conntrack.removed} removed since the start"],
         )
+        _full_tables(status, agent)
+
+
+def _full_tables(status: StatusReport, agent: Agent) -> None:
+    """A full table forgets its coldest flows; say which key gives it more room."""
+    assert agent.conntrack is not None
+    for name, count in agent.conntrack.scanned.items():
+        key = "bpf-ct-global-any-max" if "any" in name else "bpf-ct-global-tcp-max"
+        room = int(agent.config[key])
+        if count > FULL * room:
+            text = f"{name} holds {count} of {room} entries"
+            status.component(f"conntrack {name}", Health.WARNING, f"{text}: raise {key}")
 
 
 def _objects(status: StatusReport, agent: Agent) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE_SECONDS: Final = 1.0
+FULL: Final = 0.9
+"""Share of a table from which on it is said to be full."""
 IPMASQ_MAP: Final = "axo_ipmasq"
 SKIP_MAP: Final = "axo_masq_skip"
 
@@ -165,6 +167,13 @@ class Masquerade:
                 (6, self.settings.ipv6, row.ipv6),
             )
             if on and own is None
+        ]
+        scanned = self.collector.scanned if self.collector else {}
+        lacking += [
+            f"axo_nat{family} holds {count} of {self.settings.entries} entries: raise "
+            "bpf-nat-global-max"
+            for family, count in scanned.items()
+            if count > FULL * self.settings.entries
         ]
         if self.file is not None and self.file.error:
             lacking.append(self.file.error)

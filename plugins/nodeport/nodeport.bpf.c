@@ -111,6 +111,8 @@ static __always_inline int nodeport_snat(struct __sk_buff *skb, struct axo_ctx *
 	if (!known || AXO_UNLIKELY(n->service != frontend)) {
 		n->service = frontend;
 		nodeport_own(ctx, &n->to, tunnel);
+		if (axo_addr_is_martian(&n->to)) /* the node has no address of this family */
+			return -AXO_DROP_NAT_NO_MAPPING;
 		rc = axo_nat_allocate(skb, ctx, n, 1, AXO_NAT_SERVICE);
 	}
 	if (rc)
@@ -235,6 +237,9 @@ static __always_inline int nodeport_choose(struct __sk_buff *skb, struct axo_ctx
 		return -AXO_DROP_NO_SERVICE;
 	if (fe->flags & AXO_LB_CLUSTER_ONLY)
 		return -AXO_DROP_IS_CLUSTER_IP;
+	/* this node's own address is forged out there: conntrack would take it for the node */
+	if (axo_endpoint_by_addr(&ctx->saddr))
+		return -AXO_DROP_INVALID_SIP;
 	if (!nodeport_may_ask(ctx, fe))
 		return -AXO_DROP_NOT_IN_SRC_RANGE;
 	w->vip = ctx->daddr;
@@ -343,9 +348,13 @@ static __always_inline int nodeport_from_overlay_translate(struct __sk_buff *skb
 {
 	struct axo_nat_work *n = axo_nat_work_get();
 	struct axo_nat_entry *e;
+	struct axo_addr own;
 	int rc;
 
 	if (!n || !axo_nat_has_range(ctx->proto) || !axo_nat_in_range(ctx->dport))
+		return AXO_NEXT;
+	nodeport_own(ctx, &own, 1);
+	if (AXO_LIKELY(!axo_addr_equal(&ctx->daddr, &own)))
 		return AXO_NEXT;
 	nodeport_flow(n, ctx);
 	n->flow.dir = AXO_NAT_IN;

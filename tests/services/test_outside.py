@@ -265,3 +265,22 @@ def test_a_backend_in_the_nodes_network_answers_as_the_service(lb: Balancer, ver
     back = lb.bench.run("to_netdev", answer, ifindex=LO)
     assert back.verdict == OK
     assert ends(sums_are_right(back.data)) == (NODE[version], 30443, CLIENT[version], 4000)
+
+
+@pytest.mark.parametrize("version", FAMILIES)
+def test_the_nodes_own_address_is_forged_outside(lb: Balancer, version: int) -> None:
+    """Nobody out there is this node, or a pod of it."""
+    lb.put(service(1, [(VIP[version], 80, Kind.LOAD_BALANCER)],
+                   [backend(1, POD[version], 8080, local=True)]))  # fmt: skip
+    for source in (NODE, ROUTER, POD):
+        packet = frame(version, source[version], VIP[version]) / TCP(dport=80, flags="S")
+        assert lb.bench.run("from_netdev", packet, ifindex=LO).drop == "INVALID_SIP"
+
+
+def test_a_node_without_an_address_of_a_family_says_so(lb: Balancer) -> None:
+    """It cannot stand for the client."""
+    lb.bench.runtime("NODE_V6_HI", 0)
+    lb.bench.runtime("NODE_V6_LO", 0)
+    lb.put(service(1, [(VIP[6], 80, Kind.LOAD_BALANCER)], [backend(1, PEER[6], 8080)]))
+    done = lb.bench.run("from_netdev", ask(6, VIP[6], 80), ifindex=LO)
+    assert done.drop == "NAT_NO_MAPPING"
