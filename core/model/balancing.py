@@ -58,6 +58,7 @@ class Flag(IntFlag):
     LOCAL_OUT = 0x0020
     LOCAL_IN = 0x0040
     REDIRECT = 0x0080
+    OUTSIDERS = 0x0100
 
 
 NO_FLAG: Final = Flag(0)

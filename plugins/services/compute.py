@@ -13,6 +13,7 @@ from typing import Final
 from attrs import frozen
 
 from axoneme.core.model.balancing import (
+    NO_FLAG,
     Address,
     Backend,
     Flag,
@@ -186,7 +187,9 @@ def _frontends(
                 )
     for address in service.external_ips:
         if address.version == version:
-            yield _frontend(service, port, address, port.port, Kind.EXTERNAL_IPS, every | other)
+            guard = settings.external_guard and address not in node.addresses
+            flags = every | other | (Flag.OUTSIDERS if guard else NO_FLAG)
+            yield _frontend(service, port, address, port.port, Kind.EXTERNAL_IPS, flags)
     if port.node_port and service.type != "ClusterIP" and (not wanted or "NodePort" in wanted):
         for each in (*(a for a in node.addresses if a.version == version), None):
             yield _frontend(

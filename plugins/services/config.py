@@ -44,6 +44,8 @@ class ServiceSettings:
     mode: str
     mode_annotation: bool
     external_cluster_ip: bool
+    external_guard: bool
+    """Pods and the node do not reach external addresses through services (CVE-2020-8554)."""
     ranges_for_all: bool
     topology: bool
     reject: bool
@@ -64,6 +66,7 @@ class ServiceSettings:
             mode=str(config["bpf-lb-mode"]),
             mode_annotation=bool(config["bpf-lb-mode-annotation"]),
             external_cluster_ip=bool(config["bpf-lb-external-clusterip"]),
+            external_guard=not config["disable-external-ip-mitigation"],
             ranges_for_all=bool(config["bpf-lb-source-range-all-types"]),
             topology=bool(config["enable-service-topology"]),
             reject=config["service-no-backend-response"] == "reject",
@@ -154,6 +157,9 @@ def _register_switches(options: OptionRegistry) -> None:
     add("bpf-lb-external-clusterip", "bool", False,
         "Let who is outside the cluster reach ClusterIPs.",
         helm="bpf.lbExternalClusterIP")  # fmt: skip
+    add("disable-external-ip-mitigation", "bool", False,
+        "Let pods and the node reach external addresses through services (CVE-2020-8554).",
+        helm="bpf.disableExternalIPMitigation")  # fmt: skip
     add("bpf-lb-source-range-all-types", "bool", False,
         "Apply loadBalancerSourceRanges to node ports and external addresses too.",
         helm="bpf.lbSourceRangeAllTypes")  # fmt: skip
@@ -171,6 +177,9 @@ def _register_switches(options: OptionRegistry) -> None:
     add("enable-health-check-nodeport", "bool", True,
         "Answer on healthCheckNodePort of services with externalTrafficPolicy Local.",
         helm="nodePort.enableHealthCheck")  # fmt: skip
+    add("kube-proxy-replacement-healthz-bind-address", "string", "",
+        "Address and port of a /healthz like kube-proxy's; empty: none.",
+        helm="kubeProxyReplacementHealthzBindAddr")  # fmt: skip
     add("ipv4-service-loopback-address", "string", "169.254.42.1",
         "Source of a pod's packets to itself by way of a service.",
         validate=_address_problem(IPv4Address))  # fmt: skip

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from axoneme.core.errors import AxonemeError
 from axoneme.core.http import Answer, Handler, HttpServer
 from axoneme.core.model.balancing import ServiceName
+from axoneme.core.options import split_address
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,24 @@ class HealthServers:
         self._servers: dict[int, tuple[ServiceName, HttpServer]] = {}
         self._lock = asyncio.Lock()
 
+    async def listen(self, address: str, problem: Callable[[], str]) -> None:
+        """Answer as kube-proxy does on its health port: 200 while services are served."""
+        if not address:
+            return
+
+        async def healthz(headers: dict[str, str]) -> Answer:
+            now = datetime.now(UTC).isoformat()
+            text = problem()
+            body = {"lastUpdated": now, "currentTime": now, "problem": text}
+            raw = json.dumps(body).encode() + b"\n"
+            return Answer(raw, 503 if text else 200, "application/json")
+
+        host, port = split_address(address)
+        try:
+            await HttpServer(host, port, {"/healthz": healthz, "/livez": healthz}).start()
+        except AxonemeError as error:
+            self.errors[-1] = f"kube-proxy-replacement-healthz-bind-address: {error}"
+
     async def keep(self, wanted: Mapping[int, ServiceName]) -> None:
         """Start and stop servers: port → service."""
         async with self._lock:
@@ -35,7 +55,7 @@ class HealthServers:
                 if wanted.get(port) != name:
                     await server.stop()
                     del self._servers[port]
-            self.errors = {p: e for p, e in self.errors.items() if p in wanted}
+            self.errors = {p: e for p, e in self.errors.items() if p in wanted or p < 0}
             for port, name in wanted.items():
                 if port not in self._servers:
                     await self._start(port, name)

@@ -33,6 +33,7 @@ struct axo_lb_key {
 #define AXO_LB_LOCAL_OUT    0x0020 /* externalTrafficPolicy: Local */
 #define AXO_LB_LOCAL_IN	    0x0040 /* internalTrafficPolicy: Local */
 #define AXO_LB_REDIRECT	    0x0080 /* a local redirect policy has taken it over */
+#define AXO_LB_OUTSIDERS    0x0100 /* an external address: not for pods and the node (CVE-2020-8554) */
 
 struct axo_lb_frontend {
 	__u32 id;	  /* of this address and port: in conntrack, and key of axo_lb_names */

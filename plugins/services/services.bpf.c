@@ -138,6 +138,9 @@ static __always_inline int services_egress_translate(struct __sk_buff *skb, stru
 	fe = axo_lb_find(&ctx->daddr, ctx->dport, ctx->proto);
 	if (AXO_LIKELY(!fe))
 		return services_is_loopback(ctx) ? services_hairpin_back(skb, ctx, w) : AXO_NEXT;
+	/* whoever may make a service would get what pods send to the address's owner */
+	if (AXO_UNLIKELY(fe->flags & AXO_LB_OUTSIDERS))
+		return AXO_NEXT;
 	id = fe->id;
 	axo_lb_flow_of(&w->key, ctx);
 	rc = axo_lb_backend_for(skb, ctx, w, fe, AXO_LB_INSIDE);

@@ -128,6 +128,10 @@ class Services:
     async def _follow_node(self) -> None:
         """What depends on the pods that are here: host ports, health checks."""
         await self._agent.maps_ready.wait()
+        await self.health.listen(
+            str(self._agent.config["kube-proxy-replacement-healthz-bind-address"]),
+            self._agent.why_not_ready,
+        )
         while True:
             await self._look.wait()
             self._look.clear()

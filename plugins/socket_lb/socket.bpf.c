@@ -93,7 +93,7 @@ axo_socket_frontend(struct bpf_sock_addr *sa, const struct axo_addr *a, __be16 p
 
 	AXO_OPAQUE(fe);
 	if (fe)
-		return fe->flags & AXO_LB_NOTHING ? NULL : fe;
+		return fe->flags & (AXO_LB_NOTHING | AXO_LB_OUTSIDERS) ? NULL : fe;
 	if (family == 4)
 		axo_addr_set4(&any, 0);
 	fe = axo_lb_find(&any, port, sa->protocol);

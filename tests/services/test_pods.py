@@ -264,3 +264,14 @@ def test_later_fragments_follow_the_first(lb: Balancer, a: Pod, b: Pod, version:
         reached.add((packet[IP] if version == 4 else packet[IPv6]).dst)
     assert len(reached) == 1
     assert reached < {str(x.address) for x in every}
+
+
+@pytest.mark.parametrize("version", FAMILIES)
+def test_external_addresses_are_not_taken_from_their_owners(
+    lb: Balancer, a: Pod, version: int
+) -> None:
+    """CVE-2020-8554: what a pod sends there goes there."""
+    front = [(VIP[version], 80, Kind.EXTERNAL_IPS)]
+    lb.put(service(1, front, [backend(1, REMOTE[version], 80)], flags=Flag.OUTSIDERS))
+    done = lb.bench.run("from_container", a.tcp(version, VIP[version]), ifindex=a.ifindex)
+    assert ends(Ether(done.data))[2] == VIP[version]

@@ -15,8 +15,9 @@ from axoneme.plugins.services.rows import Endpoint, Port, Service, Slice
 NODE = NodeView("n1", "east", (ip_address("172.18.0.2"), ip_address("fd00::2")))
 SETTINGS = ServiceSettings(
     ipv4=True, ipv6=True, algorithm="random", algorithm_annotation=True, mode="snat",
-    mode_annotation=True, external_cluster_ip=False, ranges_for_all=False, topology=True,
-    reject=True, proxy_name="", node_ports=(30000, 32767), table_size=251, seed=bytes(12),
+    mode_annotation=True, external_cluster_ip=False, external_guard=True, ranges_for_all=False,
+    topology=True, reject=True, proxy_name="", node_ports=(30000, 32767), table_size=251,
+    seed=bytes(12),
 )  # fmt: skip
 
 
@@ -102,6 +103,7 @@ def test_every_type_has_its_frontends() -> None:
     assert found["10.96.0.1", 80].flags == Flag.CLUSTER_ONLY
     assert found["192.0.2.1", 80].flags == Flag.LOCAL_OUT | Flag.RANGES
     assert found["172.18.0.2", 30080].flags == Flag.LOCAL_OUT
+    assert found["192.0.2.2", 80].flags == Flag.LOCAL_OUT | Flag.OUTSIDERS
     assert not found["10.96.0.1", 80].local_out
 
 
@@ -128,3 +130,16 @@ def test_hybrid_is_dsr_for_tcp() -> None:
     assert compute(settings=hybrid).frontends[0].flags & Flag.DSR
     udp = compute(settings=hybrid, ports=(Port("", 80, 17),))
     assert not udp.frontends[0].flags & Flag.DSR
+
+
+def test_external_addresses_are_for_outsiders() -> None:
+    """CVE-2020-8554: not for pods, unless the address is the node's or the key says so."""
+
+    def flags(address: str, settings: ServiceSettings = SETTINGS) -> Flag:
+        row = compute(cluster_ips=(), families=(4,), external_ips=(ip_address(address),),
+                      settings=settings)  # fmt: skip
+        return row.frontends[0].flags
+
+    assert flags("8.8.8.8") & Flag.OUTSIDERS
+    assert not flags("172.18.0.2") & Flag.OUTSIDERS
+    assert not flags("8.8.8.8", evolve(SETTINGS, external_guard=False)) & Flag.OUTSIDERS
