@@ -114,7 +114,7 @@ class GoneBackends:
             listener(backends)
 
 
-@frozen(order=True)
+@frozen(order=True, cache_hash=True)
 class PortKey:
     """One port of a service in one family. ``port`` is its name, or its number without one."""
 
@@ -127,7 +127,7 @@ class PortKey:
     """Who made it: empty for Services, else a plugin's word (``hostport``, ``file``)."""
 
 
-@frozen
+@frozen(cache_hash=True)
 class FrontendKey:
     """Where a service is reached. ``address`` ``None``: this node, for its sockets."""
 

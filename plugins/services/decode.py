@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, Final, TypeVar
 
 from axoneme.core.errors import InvalidObjectError
@@ -51,7 +52,7 @@ class Reader:
         """A list of mappings, each with its path."""
         found = []
         for index, item in enumerate(self.items(holder, key, path)):
-            if not isinstance(item, Mapping):
+            if not isinstance(item, (dict, Mapping)):  # to ask an ABC is slow
                 raise self.bad(f"{path}[{index}]", "must be a mapping")
             found.append((f"{path}[{index}]", item))
         return found
@@ -78,11 +79,28 @@ class Reader:
             raise self.bad(path, f"{value!r} has a zone")
         return found
 
+    def addresses(self, holder: Mapping[str, Any], key: str, path: str) -> tuple[Address, ...]:
+        """A list of them. There are many, so the C library looks first."""
+        return tuple(
+            _plain_address(value) or self.address(value, f"{path}[{index}]")
+            for index, value in enumerate(self.items(holder, key, path))
+        )
+
     def protocol(self, value: Any, path: str) -> int:
         """TCP, UDP or SCTP."""
         if value not in PROTOCOLS:
             raise self.bad(path, f"{value!r} is none of {', '.join(PROTOCOLS)}")
         return PROTOCOLS[value]
+
+
+def _plain_address(value: Any) -> Address | None:
+    """What is an address without doubt; four times as fast as ``ip_address``."""
+    try:
+        if ":" in value:
+            return IPv6Address(inet_pton(AF_INET6, value))
+        return IPv4Address(inet_pton(AF_INET, value))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _loose_network(text: str) -> Network:
@@ -136,12 +154,10 @@ def decode_service(obj: ClusterObject) -> Service:
 
 
 def _cluster_ips(read: Reader, spec: Mapping[str, Any]) -> tuple[Address, ...]:
-    listed = read.items(spec, "clusterIPs", "spec.clusterIPs")
-    if listed:
-        named = [(f"spec.clusterIPs[{i}]", v) for i, v in enumerate(listed)]
-    else:
-        named = [("spec.clusterIP", spec["clusterIP"])] if spec.get("clusterIP") else []
-    return tuple(read.address(value, path) for path, value in named)
+    listed = read.addresses(spec, "clusterIPs", "spec.clusterIPs")
+    if not listed and spec.get("clusterIP"):
+        return (read.address(spec["clusterIP"], "spec.clusterIP"),)
+    return listed
 
 
 def _families(spec: Mapping[str, Any], cluster_ips: tuple[Address, ...]) -> tuple[int, ...]:
@@ -169,8 +185,7 @@ def _unique(read: Reader, ports: tuple[Port, ...]) -> None:
 
 
 def _addresses(read: Reader, spec: Mapping[str, Any], key: str) -> tuple[Address, ...]:
-    listed = read.items(spec, key, f"spec.{key}")
-    return tuple(read.address(v, f"spec.{key}[{i}]") for i, v in enumerate(listed))
+    return read.addresses(spec, key, f"spec.{key}")
 
 
 def _ingress(read: Reader, obj: ClusterObject) -> tuple[Address, ...]:
@@ -254,14 +269,12 @@ def decode_slice(obj: ClusterObject) -> Slice | None:
 
 def _endpoint(read: Reader, path: str, endpoint: Mapping[str, Any]) -> Endpoint:
     said = endpoint.get("conditions") or {}
-    if not isinstance(said, Mapping):
+    if not isinstance(said, (dict, Mapping)):
         raise read.bad(f"{path}.conditions", "must be a mapping")
     ready = said.get("ready") is not False
-    hints = endpoint.get("hints") or {}
-    zones = tuple(str(z.get("name")) for z in hints.get("forZones") or () if isinstance(z, Mapping))
-    addresses = read.items(endpoint, "addresses", f"{path}.addresses")
+    zones = _zones(endpoint["hints"]) if endpoint.get("hints") else ()
     return Endpoint(
-        tuple(read.address(a, f"{path}.addresses[{i}]") for i, a in enumerate(addresses)),
+        read.addresses(endpoint, "addresses", f"{path}.addresses"),
         ready,
         bool(said["serving"]) if said.get("serving") is not None else ready,
         bool(said.get("terminating")),
@@ -269,3 +282,7 @@ def _endpoint(read: Reader, path: str, endpoint: Mapping[str, Any]) -> Endpoint:
         str(endpoint.get("zone") or ""),
         zones,
     )
+
+
+def _zones(hints: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(z.get("name")) for z in hints.get("forZones") or () if isinstance(z, Mapping))

@@ -183,6 +183,11 @@ class Encoder:
     def entries(self, row: ServicePort) -> Entries:
         """All entries of a row."""
         found: Entries = {name: {} for name in ORDER}
+        self.add(row, found)
+        return found
+
+    def add(self, row: ServicePort, found: Entries) -> None:
+        """Put all entries of a row to those of others."""
         backends, members = found[BACKENDS], found[MEMBERS]
         for backend in row.backends:
             backends[_WORD.pack(backend.id)] = _backend(backend)
@@ -195,7 +200,6 @@ class Encoder:
         for frontend in row.frontends:
             self._frontend(found, row, frontend)
         found[FRONTENDS].update(dict.fromkeys(self.rests(row), self._rest))
-        return found
 
     def backend(self, key: bytes, value: bytes) -> Backend:
         """The inverse, for a backend."""

@@ -52,14 +52,22 @@ class Tables:
 
     def drop(self, number: int) -> None:
         """The set needs none any more."""
-        self._have.pop(number, None)
-        self._outer.delete(_WORD.pack(number))
+        if self._have.pop(number, None) is not None:
+            self._outer.delete(_WORD.pack(number))
 
-    def keep(self, numbers: Iterable[int]) -> None:
-        """Only these are wanted."""
-        wanted = {_WORD.pack(n) for n in numbers}
-        for key in [k for k in self._outer.keys() if k not in wanted]:  # noqa: SIM118 # no dict
-            self._outer.delete(key)
+    def review(self, numbers: Iterable[int]) -> None:
+        """Only these are wanted; what somebody took out of the map is to be made again."""
+        sound = set(self._numbers()) & set(numbers)
+        self._have = {n: chosen for n, chosen in self._have.items() if n in sound}
+
+    def sweep(self) -> None:
+        """Nobody has put the rest since the review."""
+        for number in self._numbers():
+            if number not in self._have:
+                self._outer.delete(_WORD.pack(number))
+
+    def _numbers(self) -> list[int]:
+        return [_WORD.unpack(key)[0] for key in self._outer.keys()]  # noqa: SIM118 # no dict
 
 
 class BalancingTarget:
@@ -116,8 +124,11 @@ class BalancingTarget:
         write: Entries = {name: {} for name in ORDER}
         remove: Entries = {name: {} for name in ORDER}
         for before, after in changes.values():
-            old = self._encoder.entries(before) if before else {name: {} for name in ORDER}
-            _differences(old, self._encoder.entries(after), write, remove)
+            if before is None:
+                self._encoder.add(after, write)
+            else:
+                old, new = self._encoder.entries(before), self._encoder.entries(after)
+                _differences(old, new, write, remove)
         for key in deletes:
             if gone := self._rows.get(key):
                 _differences(self._encoder.entries(gone), {n: {} for n in ORDER}, write, remove)
@@ -204,10 +215,10 @@ class BalancingTarget:
             if changed or stray[name]:
                 log.info("map repaired", extra={"map": name, "written": len(changed),
                                                 "swept": len(stray[name])})  # fmt: skip
+        self._tables.review(n for r in desired.values() for n in (r.set_all, r.set_local))
         for row in desired.values():
             self._make_tables(row)
-        numbers = [r.set_all for r in desired.values()] + [r.set_local for r in desired.values()]
-        self._tables.keep(numbers)
+        self._tables.sweep()
         for name in reversed(ORDER):
             self._maps[name].delete_batch(stray[name])
         if lost and self._on_gone is not None:
