@@ -19,8 +19,8 @@ WORLD = {4: "198.51.100.1", 6: "2001:db8:51::1"}
 ESTABLISHED_NS = 600
 NEW_NS = 2000
 INSTRUCTIONS = 80_000
-"""Walked by the verifier; more than a tenth above what it was needs a reason. The last one: audit
-mode can be switched on while programs run, so a refused packet may take every way that others do.
+"""Walked by the verifier; more than a tenth above what it was needs a reason. The last
+one: a pod of the node is looked for before services, and again where they have translated.
 """
 
 
