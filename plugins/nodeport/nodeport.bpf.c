@@ -195,6 +195,8 @@ static __always_inline int nodeport_finish(struct __sk_buff *skb, struct axo_ctx
 	return AXO_UNLIKELY(verdict == -AXO_DROP_NO_SERVICE) ? nodeport_tell(skb, ctx) : ret;
 }
 
+#ifndef AXO_PROGRAM_OVERLAY /* out of the tunnel come answers alone */
+
 /* On to a backend that is no pod of this node. */
 static __always_inline int nodeport_send_away(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
@@ -294,6 +296,8 @@ int nodeport_serve(struct __sk_buff *skb)
 	}
 	return nodeport_finish(skb, ctx, rc);
 }
+
+#endif
 
 /* An answer whose client is known again: in the service's name, on to it. */
 int nodeport_back(struct __sk_buff *skb)
