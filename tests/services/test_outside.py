@@ -127,6 +127,39 @@ def test_snat_through_the_tunnel_takes_the_routers_address(lb: Balancer, version
     assert ends(sums_are_right(other.data))[1] != port
 
 
+@pytest.mark.parametrize("flags", [Flag(0), Flag.DSR], ids=["snat", "dsr"])
+@pytest.mark.parametrize("where", [FAR, POD], ids=["away", "here"])
+@pytest.mark.parametrize("version", FAMILIES)
+def test_two_services_give_one_source_port_two_backends(
+    lb: Balancer, version: int, where: dict[int, str], flags: Flag
+) -> None:
+    """A backend that both have would see one connection instead of two."""
+    tunnel(lb.bench)
+    ends_of = [where[version], str(ip_address(where[version]) + 1)]
+    if where is POD:
+        lb.bench.endpoint(8, 902, 1001, *(str(ip_address(POD[v]) + 1) for v in FAMILIES))
+    else:
+        bits = 32 if version == 4 else 128
+        lb.bench.prefix(f"{ends_of[1]}/{bits}", 2000, PEER[4])
+    both = [backend(n, a, 8080, local=where is POD) for n, a in enumerate(ends_of, 1)]
+    node, outside = (NODE[version], 30080), (VIP[version], 80)
+    lb.put(
+        service(1, [(*node, Kind.NODE_PORT)], both, flags=flags),
+        service(2, [(*outside, Kind.LOAD_BALANCER)], both, flags=flags),
+    )
+    for sport in range(4000, 4020):
+        chosen = []
+        for to in (node, outside, node):
+            kind = "A" if len(chosen) == 2 else "S"
+            done = lb.bench.run("from_netdev", ask(version, *to, kind, sport), ifindex=LO)
+            assert done.verdict == REDIRECT, done.drop
+            chosen.append(Ether(done.data)[IP if version == 4 else IPv6].dst)
+        assert chosen[0] != chosen[1]
+        assert chosen[0] == chosen[2]
+        ended = lb.bench.run("from_netdev", ask(version, *node, "FA", sport), ifindex=LO)
+        assert ended.verdict == REDIRECT
+
+
 @pytest.mark.parametrize("version", FAMILIES)
 def test_dsr_keeps_the_client_and_carries_the_service(lb: Balancer, version: int) -> None:
     """The option is in the SYN, and only there; sums are right."""

@@ -110,6 +110,27 @@ def test_a_flow_keeps_its_backend_and_new_ones_spread(lb: Balancer, a: Pod, vers
 
 
 @pytest.mark.parametrize("version", FAMILIES)
+def test_two_services_give_one_source_port_two_backends(lb: Balancer, a: Pod, version: int) -> None:
+    """Unless there is but one: then the newer flow has it."""
+    base = REMOTE[version][:-1]
+    both = [backend(n, f"{base}{n}", 80) for n in (1, 2)]
+    lb.put(
+        service(1, [(VIP[version], 80, Kind.CLUSTER_IP)], both),
+        service(2, [(VIP[version], 81, Kind.CLUSTER_IP)], both),
+        service(3, [(VIP[version], 82, Kind.CLUSTER_IP)], both[:1]),
+    )
+    for sport in range(2000, 2020):
+        chosen = []
+        for port in (80, 81, 82):
+            packet = a.frame(version, VIP[version]) / TCP(sport=sport, dport=port, flags="S")
+            done = lb.bench.run("from_container", packet, ifindex=a.ifindex)
+            assert done.verdict != SHOT, done.drop
+            chosen.append(ends(sums_are_right(done.data))[2])
+        assert set(chosen[:2]) == {f"{base}1", f"{base}2"}
+        assert chosen[2] == f"{base}1"
+
+
+@pytest.mark.parametrize("version", FAMILIES)
 def test_a_pod_that_is_its_own_backend_hears_itself(lb: Balancer, a: Pod, version: int) -> None:
     """Hairpin: the question comes from the loopback address, the answer from the service."""
     lb.put(service(1, [(VIP[version], 80, Kind.CLUSTER_IP)], [backend(1, a.ip(version), 8080)]))
