@@ -25,6 +25,10 @@ from axoneme.core.errors import AxonemeError, DatapathError
 log = logging.getLogger(__name__)
 
 Key = tuple[int, str]
+XDP_GENERIC: Final = 2
+"""``XDP_FLAGS_SKB_MODE``: behind the driver, for every device."""
+XDP_NATIVE: Final = 4
+"""``XDP_FLAGS_DRV_MODE``: in the driver, or not at all."""
 _CLASSIC: Final = {"tc-ingress": tc.INGRESS, "tc-egress": tc.EGRESS}
 
 
@@ -45,6 +49,10 @@ class Attachment:
     classic: bool = False
     """Through clsact even where tcx is there. For each tcx link the kernel waits, under its
     network lock, for an RCU grace period (10 ms and more); a filter is attached in 1 ms."""
+    flags: int = 0
+    """Of a new link: ``XDP_NATIVE`` or ``XDP_GENERIC``."""
+    optional: bool = False
+    """A device whose driver cannot do it goes without."""
 
     @property
     def key(self) -> Key:
@@ -54,6 +62,8 @@ class Attachment:
     @property
     def pin_name(self) -> str:
         """Name of the link's pin; a pin's name may hold no dot."""
+        if self.hook == "xdp":  # a link keeps the mode that it was made with
+            return f"xdp-{self.flags}-{self.ifindex}"
         return f"{self.hook.replace(':', '-')}-{self.ifindex}"
 
 
@@ -88,6 +98,8 @@ class AttachmentTarget:
     tcx: bool = True
     on_pass: Callable[[], object] | None = None
     name: str = "attachments"
+    declined: dict[Key, str] = field(factory=dict)
+    """Optional rows that their device cannot take, with the kernel's word for it."""
     _classic: set[Key] = field(factory=set)
     _scanned: bool = False
 
@@ -202,8 +214,16 @@ class AttachmentTarget:
             return
         what = f"{row.hook} of {row.ifname or row.path}"
         target, attach_type, opened = self._target(row)
+        self.declined.pop(row.key, None)
+        if row.hook == "xdp":
+            for other in self.folder.glob(f"xdp-*-{row.ifindex}"):
+                self._remove(other)
         try:
-            Link.create(program, target, attach_type, pin, what).close()
+            Link.create(program, target, attach_type, pin, what, row.flags).close()
+        except DatapathError as exc:
+            if not row.optional or exc.errno not in links.UNSUPPORTED:
+                raise
+            self.declined[row.key] = str(exc)
         finally:
             if opened:
                 os.close(target)
@@ -220,6 +240,7 @@ class AttachmentTarget:
         return fd, KINDS[name].attach_type, True
 
     def _detach(self, row: Attachment) -> None:
+        self.declined.pop(row.key, None)
         self._remove(self.folder / row.pin_name)
         if row.key in self._classic:
             self._detach_classic(row.key)

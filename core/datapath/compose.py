@@ -206,6 +206,7 @@ def _head(
     of = kind(unit.kind)
     lines = [f'#line 1 "<axoneme: constants of {unit.name}>"']
     lines += [f"#define {name} {value}" for name, value in sorted(registry.defines.items())]
+    lines += [f"#define {name}" for name in of.defines]
     lines.append(f"#define AXO_PROGRAM_{unit.name.upper()} 1")
     lines += [f"#define AXO_HAVE_{p} {len(stages)}" for p, stages in sorted(by_point.items())]
     lines.append(f"#define AXO_STAGES(point) axo_stages_##point({of.argument}, ctx)")

@@ -22,17 +22,27 @@ class Kind:
     attach_type: int
     context: str
     argument: str
+    defines: tuple[str, ...] = ()
+    """Of its units, before all else: what the headers must know."""
+    load_flags: int = 0
+    """Of the command ``BPF_PROG_LOAD``."""
 
 
 def _socket(name: str, attach_type: int) -> Kind:
     return Kind(f"cgroup_{name}", 18, attach_type, "struct bpf_sock_addr", "sa")
 
 
+HAS_FRAGS: Final = 1 << 5
+"""``BPF_F_XDP_HAS_FRAGS``: on devices with large frames, whose ends are in further buffers."""
+_XDP: Final = Kind(
+    "xdp", 6, XDP, "struct xdp_md", "xdp", ("AXO_XDP 1", "__sk_buff xdp_md"), HAS_FRAGS
+)
+
 KINDS: Final = {
     kind.name: kind
     for kind in (
         Kind("tc", 3, 0, "struct __sk_buff", "skb"),
-        Kind("xdp", 6, XDP, "struct xdp_md", "xdp"),
+        _XDP,
         _socket("inet4_bind", 8),
         _socket("inet6_bind", 9),
         _socket("inet4_connect", 10),

@@ -61,11 +61,17 @@ class Link:
 
     @classmethod
     def create(
-        cls, program: Program, target: int, attach_type: int, pin: Path, what: str = ""
+        cls,
+        program: Program,
+        target: int,
+        attach_type: int,
+        pin: Path,
+        what: str = "",
+        flags: int = 0,
     ) -> Link:
         """Attach and pin. ``OSError`` of the kernel becomes ``DatapathError`` with its errno."""
         try:
-            fd = sc.link_create(program.fd, target, attach_type)
+            fd = sc.link_create(program.fd, target, attach_type, flags)
         except OSError as exc:
             raise DatapathError(
                 f"program {program.name} cannot be attached to {what or target}: {exc.strerror}",

@@ -111,7 +111,13 @@ def load_function(
     what = of if isinstance(of, Kind) else kind(of)
     code = link_code(function, maps)
     label = name or function.name
-    fd, _ = sc.prog_load(what.prog_type, code, name=label, expected_attach_type=what.attach_type)
+    fd, _ = sc.prog_load(
+        what.prog_type,
+        code,
+        name=label,
+        expected_attach_type=what.attach_type,
+        flags=what.load_flags,
+    )
     if fd < 0:
         raise _refusal(function, what, code, label, -fd)
     number, tag, _, _ = program_info(fd)
@@ -133,6 +139,7 @@ def _refusal(function: Function, what: Kind, code: bytes, name: str, code_no: in
             code,
             name=name,
             expected_attach_type=what.attach_type,
+            flags=what.load_flags,
             log_level=1,
             log_size=size,
         )

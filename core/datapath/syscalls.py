@@ -131,6 +131,7 @@ def prog_load(
     name: str = "",
     license_name: str = "GPL",
     expected_attach_type: int = 0,
+    flags: int = 0,
     log_level: int = 0,
     log_size: int = 0,
 ) -> tuple[int, str]:
@@ -148,7 +149,7 @@ def prog_load(
         log_size if log_level else 0,
         ctypes.addressof(log) if log_level else 0,
         0,
-        0,
+        flags,
         kernel_name(name),
         0,
         expected_attach_type,

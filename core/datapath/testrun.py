@@ -66,8 +66,11 @@ def run(
 
     ``fields`` set members of ``__sk_buff``: mark, priority, ifindex, ingress_ifindex, wire_len,
     gso_segs, gso_size; the kernel refuses other members. ``ifindex`` names a device of the
-    network namespace of the caller, on which the packet then seems to be.
+    network namespace of the caller, on which the packet then seems to be; a frame of XDP has no
+    other field.
     """
+    if not skb:
+        return _call(prog_fd, packet, repeat, _frame(packet, **fields))
     if unknown := set(fields) - _SETTABLE:
         raise DatapathError(
             f"__sk_buff fields {', '.join(sorted(unknown))} cannot be set in a test run"
@@ -77,11 +80,16 @@ def run(
         struct.pack_into("=I", context, _SKB_OFFSETS[name], value)
     for number, word in enumerate(cb):
         struct.pack_into("=I", context, _SKB_CB + 4 * number, word)
-    return _call(prog_fd, packet, repeat, bytes(context) if skb else b"")
+    return _call(prog_fd, packet, repeat, bytes(context))
+
+
+def _frame(packet: bytes, ifindex: int = 0) -> bytes:
+    """``struct xdp_md`` of a frame that came by a device; its driver must have XDP on."""
+    return struct.pack("=IIIIII", 0, len(packet), 0, ifindex, 0, 0) if ifindex else b""
 
 
 def _call(prog_fd: int, packet: bytes, repeat: int, context: bytes) -> TestResult:
-    """``struct`` of the command ``BPF_PROG_TEST_RUN``; no context for XDP."""
+    """``struct`` of the command ``BPF_PROG_TEST_RUN``."""
     data_in = ctypes.create_string_buffer(packet, len(packet))
     data_out = ctypes.create_string_buffer(len(packet) + _HEADROOM)
     size = len(context)
@@ -99,7 +107,7 @@ def _call(prog_fd: int, packet: bytes, repeat: int, context: bytes) -> TestResul
         ) from exc
     retval, _, out_size = struct.unpack_from("=III", attr.raw, 4)
     (duration,) = struct.unpack_from("=I", attr.raw, 36)
-    skb = _skb(ctx_out.raw) if size else None
+    skb = _skb(ctx_out.raw) if size == _SKB_SIZE else None
     return TestResult(retval, data_out.raw[:out_size], duration, skb)
 
 

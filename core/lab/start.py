@@ -12,6 +12,7 @@ from axoneme.core.lab import agents, cleanup, pods, underlay
 from axoneme.core.lab.model import Lab, LabNode, locked
 from axoneme.core.lab.output import Output, count
 from axoneme.core.lab.paths import BPF_DIR, OPERATOR, LabPaths
+from axoneme.core.lab.settings import cluster_config
 from axoneme.core.lab.shell import run
 from axoneme.core.store.sync import SyncStore
 
@@ -58,7 +59,8 @@ def _start(lab: Lab, output: Output) -> None:
         _mount_bpf()
         for folder in (paths.store, paths.pods):
             folder.mkdir(parents=True, exist_ok=True)
-        underlay.build(paths, lab.nodes)
+        accelerated = cluster_config(lab.config).get("bpf-lb-acceleration", "disabled")
+        underlay.build(paths, lab.nodes, wire=accelerated != "disabled")
         pods.start_world(paths)
         store = SyncStore(paths.store)
         for node in lab.nodes:

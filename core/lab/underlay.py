@@ -12,7 +12,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final
 
-from axoneme.core.lab import cgroups, netns
+from axoneme.core.lab import cgroups, netns, offloads
 from axoneme.core.lab.model import LabNode
 from axoneme.core.lab.paths import UNDERLAY, WORLD, LabPaths
 from axoneme.core.lab.shell import ip_batch
@@ -42,14 +42,19 @@ def make_nodes(count: int) -> tuple[LabNode, ...]:
     )
 
 
-def build(paths: LabPaths, nodes: tuple[LabNode, ...]) -> None:
-    """Make the namespaces of the underlay, the world and all nodes, and join them."""
+def build(paths: LabPaths, nodes: tuple[LabNode, ...], *, wire: bool = False) -> None:
+    """Make the namespaces of the underlay, the world and all nodes, and join them.
+
+    ``wire``: nodes get frames as a physical device gets them, for XDP.
+    """
     every = [UNDERLAY, WORLD, *(node.name for node in nodes)]
     netns.create(paths.netns_name(name) for name in every)
     for name in every:
         sysctls = EVERYWHERE if name in (UNDERLAY, WORLD) else EVERYWHERE | _ROUTER
         netns.write_sysctls(paths.netns(name), sysctls)
     ip_batch(_bridge_lines(paths, every[1:]), netns=paths.netns_name(UNDERLAY))
+    if wire:
+        offloads.like_hardware(paths.netns(UNDERLAY), [node.name for node in nodes])
     for node in nodes:
         cgroups.create(paths, node.name)
         ip_batch(_node_lines(node), netns=paths.netns_name(node.name))

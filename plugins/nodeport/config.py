@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from axoneme.core.config import Config, OptionRegistry
 
 KEY: Final = "kube-proxy-replacement"
+ACCELERATION: Final = "bpf-lb-acceleration"
 
 
 def register(options: OptionRegistry) -> None:
@@ -23,22 +24,18 @@ def register(options: OptionRegistry) -> None:
         helm="loadBalancer.dsrDispatch",
     )
     options.add(
-        "bpf-lb-acceleration",
+        ACCELERATION,
         "string",
         "disabled",
-        "Serve outsiders by XDP: disabled; best-effort is the same, native is refused.",
-        choices=("disabled", "native", "best-effort"),
+        "Serve outsiders by XDP: native on every device, best-effort where the driver can, "
+        "testing-only behind the driver.",
+        choices=("disabled", "native", "best-effort", "testing-only"),
         helm="loadBalancer.acceleration",
     )
 
 
 def check(config: Config) -> None:
     """What this release cannot do is refused by name."""
-    if config[KEY] and config["bpf-lb-acceleration"] == "native":
-        raise ConfigError(
-            "key bpf-lb-acceleration is native, which is not there yet",
-            hint="use disabled, or best-effort",
-        )
     dispatch = config["bpf-lb-dsr-dispatch"]
     if config[KEY] and config["bpf-lb-mode"] != "snat" and dispatch != "opt":
         raise ConfigError(

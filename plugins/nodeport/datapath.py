@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from axoneme.bpf.registration import PROGRAMS
+
 if TYPE_CHECKING:
     from axoneme.core.datapath.registry import DatapathRegistry
 
 SOURCE: Final = Path(__file__).with_name("nodeport.bpf.c")
+XDP_SOURCE: Final = Path(__file__).with_name("xdp.bpf.c")
+XDP_PROGRAM: Final = "from_netdev_xdp"
 BEHIND_NAT: Final = 100
 """Source NAT finds out first whose answer a packet is."""
 STAGES: Final = (
@@ -26,3 +30,9 @@ def register(datapath: DatapathRegistry) -> None:
         datapath.tail_call("axoscratch_nodeport", index, function)
     for point, order in STAGES:
         datapath.stage(point, f"nodeport_{point}", SOURCE, order=order)
+
+
+def register_xdp(datapath: DatapathRegistry) -> None:
+    """The same where frames come from the wire."""
+    datapath.program(XDP_PROGRAM, PROGRAMS / "xdp.bpf.c", "xdp")
+    datapath.stage("xdp_ingress", "nodeport_xdp_ingress", XDP_SOURCE)

@@ -18,7 +18,6 @@
 
 #define NODEPORT_OPT4 0x9a /* copied into fragments, class 0, number 26 */
 #define NODEPORT_OPT6 0x1b /* who does not know it skips it */
-#define NODEPORT_ROOM_NO_CSUM_RESET (1ULL << 5)
 
 struct nodeport_opt4 {
 	__u8 type;
@@ -37,13 +36,6 @@ struct nodeport_opt6 {
 	__u16 pad;
 };
 
-static __always_inline int nodeport_room(struct __sk_buff *skb, u32 bytes)
-{
-	if (!bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_NET, NODEPORT_ROOM_NO_CSUM_RESET))
-		return 0;
-	return bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_NET, 0); /* a kernel before 5.11 */
-}
-
 static __always_inline int nodeport_dsr4(struct __sk_buff *skb, struct axo_ctx *ctx,
 					 const struct axo_addr *vip, __be16 port)
 {
@@ -56,7 +48,7 @@ static __always_inline int nodeport_dsr4(struct __sk_buff *skb, struct axo_ctx *
 		return -AXO_DROP_CT_INVALID_HDR;
 	opt.port = port;
 	opt.addr = vip->w[3];
-	if (nodeport_room(skb, sizeof(opt)) ||
+	if (axo_frame_room(skb, sizeof(opt), AXO_ETH_HLEN + sizeof(struct axo_ipv4)) ||
 	    bpf_skb_load_bytes(skb, AXO_ETH_HLEN, &head, 2) ||
 	    bpf_skb_load_bytes(skb, AXO_ETH_HLEN + 2, &len, 2))
 		return -AXO_DROP_WRITE_ERROR;
@@ -88,7 +80,7 @@ static __always_inline int nodeport_dsr6(struct __sk_buff *skb, struct axo_ctx *
 	opt.addr = *vip;
 	opt.port = port;
 	len = bpf_htons(bpf_ntohs(len) + sizeof(opt));
-	if (nodeport_room(skb, sizeof(opt)) ||
+	if (axo_frame_room(skb, sizeof(opt), AXO_ETH_HLEN + sizeof(struct axo_ipv6)) ||
 	    bpf_skb_store_bytes(skb, AXO_ETH_HLEN + 4, &len, 2, 0) ||
 	    bpf_skb_store_bytes(skb, AXO_ETH_HLEN + 6, &ours, 1, 0) ||
 	    bpf_skb_store_bytes(skb, AXO_ETH_HLEN + sizeof(struct axo_ipv6), &opt, sizeof(opt), 0))
@@ -97,14 +89,26 @@ static __always_inline int nodeport_dsr6(struct __sk_buff *skb, struct axo_ctx *
 	return AXO_NEXT;
 }
 
+static __always_inline int nodeport_dsr_says(const struct axo_ctx *ctx)
+{
+	if (ctx->pkt & AXO_PKT_LATER) /* follows the first one */
+		return 0;
+	return ctx->proto != AXO_PROTO_TCP || ctx->tcp_flags & AXO_TCP_SYN;
+}
+
+/* Bytes that it takes in this packet. */
+static __always_inline u32 nodeport_dsr_room(const struct axo_ctx *ctx)
+{
+	if (!nodeport_dsr_says(ctx))
+		return 0;
+	return ctx->family == 4 ? sizeof(struct nodeport_opt4) : sizeof(struct nodeport_opt6);
+}
+
 /* Puts the service's address into a packet that has been sent on to its backend. AXO_NEXT or a drop. */
 static __always_inline int nodeport_dsr_add(struct __sk_buff *skb, struct axo_ctx *ctx,
 					    const struct axo_addr *vip, __be16 port)
 {
-	if (ctx->proto == AXO_PROTO_TCP &&
-	    ((ctx->pkt & AXO_PKT_LATER) || !(ctx->tcp_flags & AXO_TCP_SYN)))
-		return AXO_NEXT;
-	if (ctx->pkt & AXO_PKT_LATER) /* follows the first one */
+	if (!nodeport_dsr_says(ctx))
 		return AXO_NEXT;
 	return ctx->family == 4 ? nodeport_dsr4(skb, ctx, vip, port) :
 				  nodeport_dsr6(skb, ctx, vip, port);

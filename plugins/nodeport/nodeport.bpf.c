@@ -22,43 +22,11 @@
 #include "lb_error.h"
 #include "lb_flow.h"
 #include "dsr.h"
+#include "outside.h"
 
 #ifndef AXO_LB_REJECT
 #define AXO_LB_REJECT 1
 #endif
-
-#define NODEPORT_SILENT 1 /* ctx->note[0]: nobody is told that there is no backend */
-
-/* May this client ask? Source ranges of load balancers. */
-static __always_inline int nodeport_may_ask(const struct axo_ctx *ctx,
-					    const struct axo_lb_frontend *fe)
-{
-	struct axo_lb_range_key key = {.prefixlen = 32 + 128};
-	int listed;
-
-	if (AXO_LIKELY(!(fe->flags & AXO_LB_RANGES)))
-		return 1;
-	key.service = fe->service;
-	key.addr = ctx->saddr;
-	listed = axo_lb_ranges.lookup(&key) != NULL;
-	return listed == !(fe->flags & AXO_LB_RANGES_DENY);
-}
-
-/* The address under which the answer finds back here: through the tunnel the router's. */
-static __always_inline void nodeport_own(const struct axo_ctx *ctx, struct axo_addr *own, int tunnel)
-{
-	u64 slot, hi, lo;
-
-	if (ctx->family == 4) {
-		slot = axo_runtime_get(tunnel ? AXO_RT_ROUTER_V4 : AXO_RT_NODE_V4);
-		axo_addr_set4(own, *(__be32 *)&slot);
-		return;
-	}
-	hi = axo_runtime_get(tunnel ? AXO_RT_ROUTER_V6_HI : AXO_RT_NODE_V6_HI);
-	lo = axo_runtime_get(tunnel ? AXO_RT_ROUTER_V6_LO : AXO_RT_NODE_V6_LO);
-	__builtin_memcpy(own, &hi, 8);
-	__builtin_memcpy(&own->w[2], &lo, 8);
-}
 
 /* Sends on what is for another machine now: through the tunnel if its node is behind it. */
 static __always_inline int nodeport_send(struct __sk_buff *skb, struct axo_ctx *ctx, u32 device)
@@ -77,48 +45,6 @@ static __always_inline int nodeport_send(struct __sk_buff *skb, struct axo_ctx *
 		return rc;
 	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, device);
 	return bpf_redirect(device, 0);
-}
-
-/* The flow as it goes to its backend, for the tables of source NAT. */
-static __always_inline void nodeport_flow(struct axo_nat_work *n, const struct axo_ctx *ctx)
-{
-	n->flow.saddr = ctx->saddr;
-	n->flow.daddr = ctx->daddr;
-	n->flow.sport = ctx->sport;
-	n->flow.dport = ctx->dport;
-	n->flow.proto = ctx->proto;
-	n->flow.dir = AXO_NAT_OUT;
-	n->flow.pad[0] = 0;
-	n->flow.pad[1] = 0;
-}
-
-/* Gives the packet this node's address, so that its answer comes here. AXO_NEXT or a drop. */
-static __always_inline int nodeport_snat(struct __sk_buff *skb, struct axo_ctx *ctx, u32 frontend,
-					 int tunnel)
-{
-	struct axo_nat_work *n = axo_nat_work_get();
-	struct axo_nat_entry *e;
-	int rc = 0, known = 0;
-
-	if (!n)
-		return -AXO_DROP_SNAT_NO_MAP_FOUND;
-	if (!axo_nat_has_range(ctx->proto))
-		return -AXO_DROP_NAT_UNSUPP_PROTO;
-	nodeport_flow(n, ctx);
-	e = axo_nat_lookup(ctx->family, &n->flow);
-	if (AXO_LIKELY(e))
-		known = axo_nat_known(ctx, n, e);
-	if (!known || AXO_UNLIKELY(n->service != frontend)) {
-		n->service = frontend;
-		nodeport_own(ctx, &n->to, tunnel);
-		if (axo_addr_is_martian(&n->to)) /* the node has no address of this family */
-			return -AXO_DROP_NAT_NO_MAPPING;
-		rc = axo_nat_allocate(skb, ctx, n, 1, AXO_NAT_SERVICE);
-	}
-	if (rc)
-		return rc;
-	rc = axo_nat_rewrite(skb, ctx, AXO_NAT_SRC, &n->to, n->port);
-	return rc ? rc : AXO_NEXT;
 }
 
 /*
@@ -227,36 +153,6 @@ int nodeport_away(struct __sk_buff *skb)
 	return nodeport_finish(skb, ctx, nodeport_send_away(skb, ctx));
 }
 
-/* Finds the backend of a packet to a frontend. AXO_NEXT: the destination is its backend now. */
-static __always_inline int nodeport_choose(struct __sk_buff *skb, struct axo_ctx *ctx)
-{
-	struct axo_lb_work *w = axo_lb_work_get();
-	struct axo_lb_frontend *fe = axo_lb_find(&ctx->daddr, ctx->dport, ctx->proto);
-	int rc;
-
-	AXO_OPAQUE(fe);
-	if (!fe || !w)
-		return -AXO_DROP_NO_SERVICE;
-	if (fe->flags & AXO_LB_CLUSTER_ONLY)
-		return -AXO_DROP_IS_CLUSTER_IP;
-	/* this node's own address is forged out there: conntrack would take it for the node */
-	if (axo_endpoint_by_addr(&ctx->saddr))
-		return -AXO_DROP_INVALID_SIP;
-	if (!nodeport_may_ask(ctx, fe))
-		return -AXO_DROP_NOT_IN_SRC_RANGE;
-	w->vip = ctx->daddr;
-	w->vport = ctx->dport;
-	w->flags = fe->flags;
-	w->frontend = fe->id;
-	axo_lb_flow_of(&w->key, ctx);
-	ctx->note[0] = fe->flags & AXO_LB_LOCAL_OUT ? NODEPORT_SILENT : 0;
-	rc = axo_lb_backend_for(skb, ctx, w, fe, AXO_LB_OUTSIDE);
-	if (rc != AXO_NEXT)
-		return rc;
-	ctx->service = w->frontend;
-	return axo_lb_to_backend(skb, ctx, w);
-}
-
 /* Into the backend's pod, or to this node's own stack. */
 static __always_inline int nodeport_deliver(struct __sk_buff *skb, struct axo_ctx *ctx,
 					    struct axo_endpoint *ep)
@@ -277,13 +173,16 @@ static __always_inline int nodeport_deliver(struct __sk_buff *skb, struct axo_ct
 
 int nodeport_serve(struct __sk_buff *skb)
 {
+	struct axo_lb_work *w = axo_lb_work_get();
 	struct axo_ctx *ctx = nodeport_ctx();
 	struct axo_endpoint *ep;
 	int rc;
 
 	if (!ctx)
 		return TC_ACT_SHOT;
-	rc = nodeport_choose(skb, ctx);
+	rc = w ? nodeport_choose(skb, ctx, w) : -AXO_DROP_NO_SERVICE;
+	if (rc == AXO_NEXT)
+		rc = axo_lb_to_backend(skb, ctx, w);
 	if (rc == AXO_NEXT) {
 		ep = axo_endpoint_by_addr(&ctx->daddr);
 		AXO_OPAQUE(ep);
@@ -360,21 +259,10 @@ static __always_inline int nodeport_from_overlay_translate(struct __sk_buff *skb
 	nodeport_own(ctx, &own, 1);
 	if (AXO_LIKELY(!axo_addr_equal(&ctx->daddr, &own)))
 		return AXO_NEXT;
-	nodeport_flow(n, ctx);
-	n->flow.dir = AXO_NAT_IN;
-	n->answer = n->flow;
-	e = axo_nat_lookup(ctx->family, &n->answer);
+	e = nodeport_answered(ctx, n);
 	if (!e)
 		return AXO_NEXT;
-	if (!(e->flags & AXO_NAT_SERVICE))
-		return AXO_NEXT;
-	n->to = e->addr;
-	n->port = e->port;
-	ctx->answers = e->service;
-	axo_nat_touch(e, ctx);
-	axo_nat_origin(&n->flow, &n->answer, e);
-	axo_nat_reset(ctx, &n->flow);
-	rc = axo_nat_rewrite(skb, ctx, AXO_NAT_DST, &n->to, n->port);
+	rc = nodeport_readdress(skb, ctx, n, e);
 	if (rc)
 		return rc;
 	axoscratch_nodeport.call(skb, NODEPORT_BACK);

@@ -8,8 +8,10 @@ from axoneme.hooks import hookimpl
 from axoneme.plugins.nodeport import config as options_of
 
 if TYPE_CHECKING:
+    from axoneme.core.agent import Agent
     from axoneme.core.config import Config, OptionRegistry
     from axoneme.core.datapath.registry import DatapathRegistry
+    from axoneme.core.status import StatusReport
 
 NAME = "nodeport"
 API_VERSION = 1
@@ -19,7 +21,7 @@ SUMMARY = "Node ports, load balancers' and external addresses for outsiders"
 
 @hookimpl
 def axoneme_register_options(options: OptionRegistry) -> None:
-    """``bpf-lb-dsr-dispatch``."""
+    """``bpf-lb-dsr-dispatch``, ``bpf-lb-acceleration``."""
     options_of.register(options)
 
 
@@ -37,8 +39,34 @@ def axoneme_check_config(config: Config) -> None:
 
 
 @hookimpl
-def axoneme_register_datapath(datapath: DatapathRegistry) -> None:
-    """Stages of the devices' programs."""
-    from axoneme.plugins.nodeport.datapath import register
+def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> None:
+    """Stages of the devices' programs, and one where frames come from the wire."""
+    from axoneme.plugins.nodeport.datapath import register, register_xdp
 
     register(datapath)
+    if config[options_of.ACCELERATION] != "disabled":
+        register_xdp(datapath)
+
+
+@hookimpl
+def axoneme_setup_agent(agent: Agent) -> None:
+    """Where XDP runs."""
+    from axoneme.plugins.nodeport.wiring import Acceleration
+
+    agent.services.provide(Acceleration, Acceleration(agent))
+
+
+@hookimpl
+def axoneme_links_changed(agent: Agent) -> None:
+    """XDP on the devices of now."""
+    from axoneme.plugins.nodeport.wiring import Acceleration
+
+    agent.services.get(Acceleration).follow()
+
+
+@hookimpl
+def axoneme_report_status(report: StatusReport, agent: Agent) -> None:
+    """Detail ``XDP Acceleration``, component ``xdp``."""
+    from axoneme.plugins.nodeport.wiring import Acceleration
+
+    agent.services.get(Acceleration).report(report)

@@ -33,6 +33,9 @@ PAIRS = 4
 BUDGET = 500_000
 """Instructions the verifier may walk; the kernel's limit is a million."""
 
+ON: dict[str, str] = {"bpf-lb-acceleration": "native"}
+"""Switched on everywhere: programs that are there only then."""
+
 VARIANTS: dict[str, dict[str, str]] = {
     "defaults": {},
     "geneve": {"tunnel-protocol": "geneve"},
@@ -75,7 +78,7 @@ def make_config(settings: dict[str, str]) -> Config:
         module = importlib.import_module(f"axoneme.plugins.{path.parent.name}.plugin")
         if hasattr(module, "axoneme_register_options"):
             module.axoneme_register_options(options)
-    return Config.load(options, settings)
+    return Config.load(options, {**ON, **settings})
 
 
 def _name(folder: str) -> str:

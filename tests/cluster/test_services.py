@@ -19,10 +19,16 @@ pytestmark = [pytest.mark.root, pytest.mark.serial]
 VIP = "10.96.100.1"
 
 
-@pytest.mark.parametrize(("mode", "routing"), [("snat", "tunnel"), ("dsr", "native")])
-def test_backends_see_what_the_mode_promises(mode: str, routing: str) -> None:
+@pytest.mark.parametrize(
+    ("mode", "routing", "xdp"),
+    [("snat", "tunnel", ""), ("dsr", "native", "best-effort"), ("snat", "native", "native")],
+)
+def test_backends_see_what_the_mode_promises(mode: str, routing: str, xdp: str) -> None:
     """Every kind of address, from a pod, a node and outside, both families."""
-    with LabRun(f"axm{os.getpid() % 100000}", mode, routing, nodes=2) as lab:
+    config = {"bpf-lb-acceleration": xdp} if xdp else {}
+    with LabRun(f"axm{os.getpid() % 100000}", mode, routing, nodes=2, config=config) as lab:
+        shown = lab.run("status", "--node", "node1", "--verbose")
+        assert ("[eth0]" if xdp else "Disabled") in shown.partition("XDP Acceleration:")[2]
         wrong = {f"{s.family} {s.source} {s.target}": problem(s) for s in look(lab) if problem(s)}
         assert not wrong
 

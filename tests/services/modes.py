@@ -194,12 +194,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=MODES, action="append")
     parser.add_argument("--routing", choices=ROUTING, action="append")
+    parser.add_argument("--acceleration", default="disabled", help="as bpf-lb-acceleration")
     chosen = parser.parse_args()
+    config = {"bpf-lb-acceleration": chosen.acceleration}
     bad = 0
     print(f"{'MODE':7}{'ROUTING':9}{'IP':4}{'FROM':8}{'TO':14}{'ANSWERS':9}{'BACKENDS SAW':28}")
     for mode in chosen.mode or MODES:
         for routing in chosen.routing or ROUTING:
-            with LabRun(f"m{os.getpid() % 100000}", mode, routing) as lab:
+            with LabRun(f"m{os.getpid() % 100000}", mode, routing, config=config) as lab:
                 for seen in look(lab):
                     wrong = problem(seen)
                     bad += bool(wrong)

@@ -28,6 +28,7 @@ from axoneme.core.testing.packets import PacketBench
 from axoneme.plugins.masquerade.datapath import register_stages as register_masquerade
 from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey
 from axoneme.plugins.nodeport.datapath import register as register_nodeport
+from axoneme.plugins.nodeport.datapath import register_xdp
 from axoneme.plugins.services import datapath as services
 from tests.services.kit import SIZES, Balancer, options_of
 
@@ -35,6 +36,7 @@ UNITS: Final = {
     "container": ("from_container", "to_container"),
     "netdev": ("from_netdev", "to_netdev"),
     "overlay": ("from_overlay", "to_overlay"),
+    "xdp": ("from_netdev_xdp",),
 }
 WORLD: Final = Path(__file__).with_name("outsider.bpf.c")
 SPACE: Final = f"axot-life{os.getpid()}"
@@ -45,11 +47,12 @@ def registry() -> DatapathRegistry:
     """A node with services, source NAT, and a tunnel whose packets are outsiders'."""
     made = DatapathRegistry()
     for unit, programs in UNITS.items():
-        for name in programs:
+        for name in programs if unit != "xdp" else ():
             made.program(name, PROGRAMS / f"{unit}.bpf.c", "tc")
     services.register(made, options_of())
     register_masquerade(made)
     register_nodeport(made)
+    register_xdp(made)
     made.stage("from_overlay_identity", "outsider_from_overlay_identity", WORLD)
     made.map_sizes.clear()
     return made
@@ -62,7 +65,7 @@ class Node(PacketBench):
         super().__init__(made, unit="container", sizes=SIZES, cache_dir=cache)
         self.number = number
         self._more: list[Any] = []
-        for unit in ("netdev", "overlay"):
+        for unit in ("netdev", "overlay", "xdp"):
             self._add(made, unit, cache)
         self.balancer = Balancer(self, made.alternatives["lb_select"])
 
@@ -79,7 +82,7 @@ class Node(PacketBench):
         maps = create_maps(wanted, shared)
         own = {n: maps[n] for n in wanted}
         for function in compiled.functions.values():
-            program = load_function(function, maps, "tc")
+            program = load_function(function, maps, chosen.kind)
             if function.name in UNITS[unit]:
                 self.loaded.programs[function.name] = program
             else:
@@ -158,6 +161,12 @@ def space() -> Iterator[int]:
             "link set d1 up",
             "route add default via 172.18.0.254",
             "-6 route add default via fd00:18::fe",
+            "neigh add 172.18.0.254 lladdr 02:00:00:00:00:fe dev d0",
+            "-6 neigh add fd00:18::fe lladdr 02:00:00:00:00:fe dev d0",
+            *(f"route add 10.244.{n}.0/24 via 172.18.0.{n + 1}" for n in (1, 2)),
+            *(f"-6 route add fd00:10:244:{n}::/64 via fd00:18::{n + 1}" for n in (1, 2)),
+            *(f"neigh add 172.18.0.{n + 1} lladdr 02:00:00:00:00:0{n} dev d0" for n in (1, 2)),
+            *(f"-6 neigh add fd00:18::{n + 1} lladdr 02:00:00:00:00:0{n} dev d0" for n in (1, 2)),
         ):
             subprocess.run(["ip", *line.split()], check=True, capture_output=True)
         for key in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):

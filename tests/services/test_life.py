@@ -6,6 +6,7 @@ that the client hears the service.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,8 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
+from axoneme.core.datapath import kinds
+from axoneme.core.datapath.syscalls import link_create
 from axoneme.core.model.balancing import NO_FLAG, Flag, Kind
 from axoneme.core.testing.packets import OK, REDIRECT
 from tests.services.kit import backend, ends, service, sums_are_right
@@ -28,6 +31,8 @@ pytestmark = pytest.mark.root
 CLIENT: Final = {4: "198.51.100.1", 6: "2001:db8:51::1"}
 VIP: Final = {4: "192.0.2.10", 6: "2001:db8:2::10"}
 PROTOS: Final = {"tcp": 6, "udp": 17}
+XDP: Final = "from_netdev_xdp"
+XDP_PASS, XDP_TX = 2, 3
 
 
 @frozen
@@ -49,6 +54,8 @@ WAYS: Final = [
         Way("outsider to a pod of another node", m, r)
         for m, r in product(("snat", "dsr"), ("native", "tunnel"))
     ),
+    *(Way("outsider to a pod of another node, by XDP", m, "native") for m in ("snat", "dsr")),
+    Way("outsider to a pod of the node, by XDP"),
 ]
 CASES: Final = [(w, v, p) for w in WAYS for v in (4, 6) for p in PROTOS]
 
@@ -59,7 +66,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Node, Node
     cache = tmp_path_factory.mktemp("life")
     made = registry()
     with space() as device, Node(made, 1, cache) as one, Node(made, 2, cache) as two:
+        link = link_create(one.loaded.programs[XDP].fd, device, kinds.XDP)
         yield one, two, device
+        os.close(link)
 
 
 class Life:
@@ -99,7 +108,7 @@ class Life:
 
     def step(self, node: Node, program: str, packet: Any, verdict: int = REDIRECT) -> Packet:
         """Through one program."""
-        done = node.run(program, packet, ifindex=self.device)
+        done = node.run(program, packet, ifindex=self.device, skb=program != XDP)
         assert (done.drop, done.verdict) == ("", verdict), (program, done)
         return sums_are_right(done.data)
 
@@ -185,6 +194,30 @@ def _outside_away(life: Life) -> tuple[Packet, Packet]:
     return asked, life.arrive(one, life.leave(two, answer))
 
 
+def _xdp_away(life: Life) -> tuple[Packet, Packet]:
+    one, two, v = life.one, life.two, life.version
+    life.serve(two.pod(v, 5), 8080)
+    sent = life.step(one, XDP, life.packet(CLIENT[v], 4000, VIP[v], 80), XDP_TX)
+    assert sent.dst == "02:00:00:00:00:02"
+    asked = life.arrive(two, sent)
+    answer = _from(two, 5, life.answer(asked))
+    if life.way.mode == "dsr":
+        return asked, life.step(two, "from_container", answer)
+    heard = life.step(one, XDP, life.leave(two, answer), XDP_TX)
+    assert heard.dst == "02:00:00:00:00:fe"
+    return asked, heard
+
+
+def _xdp_local(life: Life) -> tuple[Packet, Packet]:
+    one, v = life.one, life.version
+    life.serve(one.pod(v, 5), 8080)
+    packet = life.packet(CLIENT[v], 4000, VIP[v], 80)
+    untouched = life.step(one, XDP, packet, XDP_PASS)
+    assert bytes(untouched) == bytes(packet)
+    asked = life.step(one, "from_netdev", untouched)
+    return asked, life.step(one, "from_container", _from(one, 5, life.answer(asked)))
+
+
 _BY_NAME: Final = {
     "pod to a pod of its node": _same_node,
     "pod to a pod of another node": _other_node,
@@ -192,6 +225,8 @@ _BY_NAME: Final = {
     "outsider to a pod of the node": _outside_local,
     "outsider to the node itself": _outside_host,
     "outsider to a pod of another node": _outside_away,
+    "outsider to a pod of another node, by XDP": _xdp_away,
+    "outsider to a pod of the node, by XDP": _xdp_local,
 }
 
 

@@ -10,9 +10,10 @@
 #define AXO_ABI_H
 
 #include "axo/drop_reasons.h"
+#include "axo/frame.h"
 
 /* Answers of a stage. Negative: -AXO_DROP_<reason>. */
-#define AXO_NEXT 0x7fff /* go on with the next stage; 0..255 is a TC action and ends */
+#define AXO_NEXT 0x7fff /* go on with the next stage; 0..255 is an action of tc (of XDP) and ends */
 
 #ifndef TC_ACT_OK
 #define TC_ACT_OK	0 /* to the kernel's stack */

@@ -152,7 +152,7 @@ static __always_inline int axo_event_allowed(struct axo_event_budget *budget, u6
 	return 1;
 }
 
-static __always_inline void axo_event_fill(struct axo_event *event, const struct __sk_buff *skb,
+static __always_inline void axo_event_fill(struct axo_event *event, struct __sk_buff *skb,
 					   const struct axo_ctx *ctx, u8 type, u8 reason)
 {
 	event->type = type;
@@ -170,8 +170,8 @@ static __always_inline void axo_event_fill(struct axo_event *event, const struct
 	event->ct_state = ctx->ct_state;
 	event->src_identity = ctx->src_identity;
 	event->dst_identity = ctx->dst_identity;
-	event->ifindex = skb->ifindex;
-	event->len = skb->len;
+	event->ifindex = axo_frame_ifindex(skb);
+	event->len = axo_frame_len(skb);
 	event->cookie = ctx->cookie;
 	event->src_id = ctx->src_id;
 	event->dst_id = ctx->dst_id;
@@ -226,7 +226,7 @@ static __always_inline void axo_event_send(struct __sk_buff *skb, const struct a
 static __always_inline void axo_trace(struct __sk_buff *skb, struct axo_ctx *ctx, u8 point,
 				      u32 ifindex)
 {
-	axo_metric_add(0, ctx->dir, skb->len);
+	axo_metric_add(0, ctx->dir, axo_frame_len(skb));
 	if (AXO_EVENTS_TRACE && (!AXO_AGGREGATION || ctx->report))
 		axo_event_send(skb, ctx, AXO_EVENT_TRACE, point, ifindex);
 }
@@ -245,8 +245,8 @@ static __always_inline struct axo_ctx *axo_begin(struct __sk_buff *skb, u8 dir, 
 
 	if (!ctx)
 		return NULL;
-	ctx->eth_proto = skb->protocol;
-	ctx->ifindex = skb->ifindex;
+	ctx->eth_proto = axo_frame_proto(skb);
+	ctx->ifindex = axo_frame_ifindex(skb);
 	ctx->dir = dir;
 	ctx->obs_point = obs_point;
 	return ctx;
@@ -259,11 +259,11 @@ static __always_inline struct axo_ctx *axo_begin(struct __sk_buff *skb, u8 dir, 
 static __always_inline int axo_finish(struct __sk_buff *skb, struct axo_ctx *ctx, int verdict)
 {
 	if (verdict >= 0)
-		return verdict == AXO_NEXT ? TC_ACT_OK : verdict;
-	axo_metric_add(-verdict, ctx->dir, skb->len);
+		return verdict == AXO_NEXT ? AXO_PASS : verdict;
+	axo_metric_add(-verdict, ctx->dir, axo_frame_len(skb));
 	if (AXO_EVENTS_DROP)
 		axo_event_send(skb, ctx, AXO_EVENT_DROP, -verdict, 0);
-	return TC_ACT_SHOT;
+	return AXO_SHOT;
 }
 
 #endif

@@ -19,7 +19,7 @@ static __always_inline void axo_fib_ask(struct __sk_buff *skb, const struct axo_
 {
 	u32 len = axo_wire_len(skb, ctx);
 
-	fib->ifindex = skb->ifindex;
+	fib->ifindex = axo_frame_ifindex(skb);
 	fib->tot_len = len > 0xffff ? 0xffff : len;
 	fib->l4_protocol = ctx->proto;
 	fib->sport = ctx->sport;
@@ -55,6 +55,8 @@ static __always_inline int axo_hop(struct __sk_buff *skb, struct axo_ctx *ctx)
 		       -AXO_DROP_WRITE_ERROR :
 		       0;
 }
+
+#ifndef AXO_XDP
 
 /*
  * Asks the kernel's routes and says where to: fills hop, and fib->ifindex. BPF_FIB_LKUP_RET_* or
@@ -104,5 +106,26 @@ static __always_inline int axo_fib_forward(struct __sk_buff *skb, struct axo_ctx
 	axo_trace(skb, ctx, AXO_TRACE_TO_NETWORK, fib.ifindex);
 	return axo_redirect_neigh(fib.ifindex, &hop, sizeof(hop), 0);
 }
+
+#else
+
+/* The hop's addresses, one hop less to live, and back out of the device that it came by. */
+static __always_inline int axo_fib_return(struct xdp_md *xdp, struct axo_ctx *ctx,
+					  struct bpf_fib_lookup *fib)
+{
+	__u8 macs[12];
+	int rc = axo_hop(xdp, ctx);
+
+	if (rc)
+		return rc;
+	__builtin_memcpy(macs, fib->dmac, 6);
+	__builtin_memcpy(macs + 6, fib->smac, 6);
+	if (axo_xdp_store(xdp, 0, macs, sizeof(macs)))
+		return -AXO_DROP_WRITE_ERROR;
+	axo_trace(xdp, ctx, AXO_TRACE_TO_NETWORK, fib->ifindex);
+	return XDP_TX;
+}
+
+#endif
 
 #endif

@@ -23,6 +23,8 @@ static int (*axo_redirect_neigh)(u32 ifindex, void *params, int plen, u64 flags)
 #define AXO_MARK_PROXY	 0x0b00 /* from a proxy of this node */
 #define AXO_MARK_PROXY_AS 0x0a00 /* from one that asks with a pod's address, in its name */
 
+#ifndef AXO_XDP
+
 static __always_inline int axo_mark_is(const struct __sk_buff *skb, u32 what)
 {
 	return (skb->mark & AXO_MARK_MASK) == what;
@@ -42,6 +44,8 @@ static __always_inline void axo_mark_set(struct __sk_buff *skb, u32 what)
 	skb->mark = (skb->mark & ~AXO_MARK_MASK) | what;
 }
 
+#endif
+
 /*
  * Bytes of the L3 packet as it goes on the wire: of one segment where the packet is a train of them
  * (GSO). TCP's options are counted as if there were all of them when the header cannot be read.
@@ -51,19 +55,19 @@ static __always_inline u32 axo_wire_len(struct __sk_buff *skb, const struct axo_
 	u32 headers = (u32)ctx->l4_off - AXO_ETH_HLEN;
 	u8 off = 0xf0;
 
-	if (AXO_LIKELY(!skb->gso_size))
-		return skb->len - AXO_ETH_HLEN;
+	if (AXO_LIKELY(!axo_frame_gso(skb)))
+		return axo_frame_len(skb) - AXO_ETH_HLEN;
 	if (ctx->proto != AXO_PROTO_TCP)
-		return headers + 8 + skb->gso_size;
+		return headers + 8 + axo_frame_gso(skb);
 	bpf_skb_load_bytes(skb, (u32)ctx->l4_off + 12, &off, 1);
-	return headers + (off >> 4) * 4 + skb->gso_size;
+	return headers + (off >> 4) * 4 + axo_frame_gso(skb);
 }
 
 /* mtu: bytes of L3 packet; 0 = unknown, everything fits. */
 static __always_inline int axo_fits(struct __sk_buff *skb, const struct axo_ctx *ctx, u32 mtu)
 {
 	/* most packets are small: no need to look at segments */
-	if (!mtu || skb->len - AXO_ETH_HLEN <= mtu)
+	if (!mtu || axo_frame_len(skb) - AXO_ETH_HLEN <= mtu)
 		return 1;
 	return axo_wire_len(skb, ctx) <= mtu;
 }

@@ -21,7 +21,7 @@ static __always_inline int axo_linear(struct __sk_buff *skb, u32 len)
 {
 	if (AXO_LIKELY((void *)(long)skb->data + len <= (void *)(long)skb->data_end))
 		return 1;
-	if (skb->len < len || bpf_skb_pull_data(skb, len))
+	if (!axo_frame_pull(skb, len))
 		return 0;
 	return (void *)(long)skb->data + len <= (void *)(long)skb->data_end;
 }

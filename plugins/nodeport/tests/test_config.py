@@ -31,9 +31,9 @@ def test_options_in_packets_are_the_only_dispatch() -> None:
         read(bpf_lb_mode="fast")
 
 
-def test_xdp_is_refused_by_name() -> None:
-    """Where it would count."""
-    config.check(read(bpf_lb_acceleration="native"))
-    config.check(read(kube_proxy_replacement="true", bpf_lb_acceleration="best-effort"))
-    with pytest.raises(ConfigError, match="bpf-lb-acceleration is native"):
-        config.check(read(kube_proxy_replacement="true", bpf_lb_acceleration="native"))
+def test_xdp_has_the_field_s_modes() -> None:
+    """Another word is refused with the key's name."""
+    for mode in ("disabled", "native", "best-effort", "testing-only"):
+        config.check(read(kube_proxy_replacement="true", bpf_lb_acceleration=mode))
+    with pytest.raises(ConfigError, match="bpf-lb-acceleration"):
+        read(bpf_lb_acceleration="offloaded")
