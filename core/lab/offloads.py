@@ -16,16 +16,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from pyroute2 import IPRoute
-
 from axoneme.core.datapath import kinds, syscalls
 from axoneme.core.lab import netns
+from axoneme.core.netlink import xdp
 
 _SIOCETHTOOL: Final = 0x8946
 _SET_TX_CSUM: Final = 0x17
 _XDP_PASS: Final = bytes.fromhex("b7000000020000009500000000000000")
 """``r0 = XDP_PASS; exit``"""
-_NATIVE: Final = 4
 
 
 def like_hardware(namespace: Path, devices: Iterable[str]) -> None:
@@ -42,12 +40,10 @@ def like_hardware(namespace: Path, devices: Iterable[str]) -> None:
         if program < 0:
             raise OSError(-program, log or os.strerror(-program))
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, IPRoute() as route:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 for name in devices:
                     _complete_sums(sock, name)
-                    wanted = [("IFLA_XDP_FD", program), ("IFLA_XDP_FLAGS", _NATIVE)]
-                    index = socket.if_nametoindex(name)
-                    route.link("set", index=index, xdp={"attrs": wanted})
+                    xdp.attach(socket.if_nametoindex(name), program)
         finally:
             os.close(program)
 
