@@ -159,7 +159,7 @@ def moves(size: int, backends: int = 100) -> tuple[float, float]:
 
 def consistency(note: Note) -> Iterator[Result]:
     """P12 for the sizes that matter."""
-    for size in (16381, 65521, 131071):
+    for size in (16381, 32749, 65521, 131071):
         share, cost = moves(size)
         note(f"P12 {size}: {share:.2f} %, {cost:.0f} ms a table")
         what = f"Maglev, 100 backends, one gone, {size} rows: others that move"
