@@ -151,6 +151,8 @@ def _register_switches(options: OptionRegistry) -> None:
         helm="kubeProxyReplacement")  # fmt: skip
     add("lb-state-file", "string", "",
         "A file of Service and EndpointSlice objects, where there is no Kubernetes.")  # fmt: skip
+    add("lb-state-file-interval", "duration", "1s",
+        "How often that file is looked at.", min=0.01)  # fmt: skip
     add("k8s-service-proxy-name", "string", "",
         "Serve only services with this label service.kubernetes.io/service-proxy-name.",
         helm="k8s.serviceProxyName")  # fmt: skip

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE_SECONDS: Final = 1.0
 ZONE: Final = "topology.kubernetes.io/zone"
 
 
@@ -121,9 +120,13 @@ class Services:
         assert self.file is not None
         await self._agent.synced.wait()  # the cluster's own come first
         while True:
+            await self._look_at_file()
+            await asyncio.sleep(self._agent.config["lb-state-file-interval"])
+
+    async def _look_at_file(self) -> None:
+        if self.file is not None:
             await asyncio.to_thread(self.file.look)
             self.file.publish()
-            await asyncio.sleep(FILE_SECONDS)
 
     async def _follow_node(self) -> None:
         """What depends on the pods that are here: host ports, health checks."""
@@ -203,6 +206,7 @@ class Services:
             lambda name: datapath.typed(name, *kernel.MODELS[name]), algorithms
         )
         frontends, backends = await asyncio.to_thread(self._read)
+        await self._look_at_file()  # its flows shall find their services again at once
         self.look_at_node()
         self.manager.adopt(frontends, backends)
         self.manager.mark_all()
