@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from axoneme.core.datapath.registry import DatapathRegistry
     from axoneme.core.metrics import MetricRegistry
     from axoneme.core.netlink.links import LinkInfo
+    from axoneme.core.operator import Operator
     from axoneme.core.status import StatusReport
 
 NAME = "services"
@@ -58,6 +59,14 @@ def axoneme_setup_agent(agent: Agent) -> None:
     from axoneme.plugins.services.wiring import Services
 
     agent.services.provide(Services, Services(agent))
+
+
+@hookimpl
+def axoneme_setup_operator(operator: Operator) -> None:
+    """Tell services that an older one has their frontend."""
+    from axoneme.plugins.services.claims import FrontendClaims
+
+    operator.services.provide(FrontendClaims, FrontendClaims(operator))
 
 
 @hookimpl
