@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import frozen
 
+from axoneme.core.devices import matches
 from axoneme.plugins.masquerade.config import MasqueradeSettings
 from axoneme.plugins.masquerade.rows import Direction, NatEntry, NatKey, NatKey4, NatKey6
 
@@ -22,6 +23,8 @@ class MasqueradeAddress:
     ifname: str
     ipv4: IPv4Address | None
     ipv6: IPv6Address | None
+    keeps: bool = False
+    """Pods keep their address here; the node's own flows are still told apart from theirs."""
 
 
 def constants(settings: MasqueradeSettings) -> dict[str, int | str]:
@@ -64,8 +67,9 @@ def device_address(
     usable = [a for a in addresses if not (a.is_link_local or a.is_loopback or a.is_multicast)]
     ipv4 = next((a for a in usable if isinstance(a, IPv4Address)), None)
     ipv6 = next((a for a in usable if isinstance(a, IPv6Address)), None)
+    keeps = bool(settings.devices) and not matches(ifname, settings.devices)
     return MasqueradeAddress(
-        ifindex, ifname, ipv4 if settings.ipv4 else None, ipv6 if settings.ipv6 else None
+        ifindex, ifname, ipv4 if settings.ipv4 else None, ipv6 if settings.ipv6 else None, keeps
     )
 
 

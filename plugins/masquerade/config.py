@@ -34,6 +34,8 @@ class MasqueradeSettings:
     any_seconds: int
     entries: int
     """Of each family's NAT table."""
+    devices: tuple[str, ...] = ()
+    """Patterns of the devices on which pods take the node's address; empty: on all."""
 
     @classmethod
     def from_config(cls, config: Config) -> MasqueradeSettings:
@@ -44,13 +46,14 @@ class MasqueradeSettings:
             ipv4=bool(config["enable-ipv4-masquerade"] and config["enable-ipv4"]),
             ipv6=bool(config["enable-ipv6-masquerade"] and config["enable-ipv6"]),
             exempt=tuple(exempt),
-            remote_nodes=tunnel,
+            remote_nodes=tunnel or bool(config["enable-remote-node-masquerade"]),
             ports=parse_range(config["masquerade-port-range"]),
             tcp_seconds=int(config["bpf-ct-timeout-regular-tcp"]),
             tcp_syn_seconds=int(config["bpf-ct-timeout-regular-tcp-syn"]),
             tcp_fin_seconds=int(config["bpf-ct-timeout-regular-tcp-fin"]),
             any_seconds=int(config["bpf-ct-timeout-regular-any"]),
             entries=int(config["bpf-nat-global-max"]),
+            devices=tuple(config["egress-masquerade-interfaces"]),
         )
 
 
@@ -118,6 +121,19 @@ def register(options: OptionRegistry) -> None:
         "string",
         "/etc/config/ip-masq-agent",
         "ip-masq-agent's file; a change counts at once.",
+    )
+    options.add(
+        "enable-remote-node-masquerade",
+        "bool",
+        False,
+        "Other nodes see the node's address instead of the pod's, as they do in a tunnel anyway.",
+    )
+    options.add(
+        "egress-masquerade-interfaces",
+        "strings",
+        "",
+        "Pods take the node's address on these devices only; eth+ matches eth0 and eth1.",
+        helm="egressMasqueradeInterfaces",
     )
     options.add(
         "masquerade-port-range",

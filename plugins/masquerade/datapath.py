@@ -34,4 +34,4 @@ def register_constants(datapath: DatapathRegistry, settings: MasqueradeSettings)
 
 def encode_address(row: MasqueradeAddress) -> tuple[DeviceKey, DeviceAddresses]:
     """Entry of ``axo_masq_dev``."""
-    return DeviceKey(row.ifindex), DeviceAddresses(row.ipv4, row.ipv6)
+    return DeviceKey(row.ifindex), DeviceAddresses(row.ipv4, row.ipv6, int(row.keeps))

@@ -228,7 +228,7 @@ static __always_inline int axo_masq_error_alone(struct __sk_buff *skb, struct ax
 	own = axo_masq_dev.lookup(&key);
 	if (!own)
 		return AXO_NEXT;
-	if (axo_addr_is_zero(ctx->family == 4 ? &own->ipv4 : &own->ipv6))
+	if (own->keeps || axo_addr_is_zero(ctx->family == 4 ? &own->ipv4 : &own->ipv6))
 		return AXO_NEXT;
 	if (axo_masq_pod(ctx, 1) == AXO_NEXT || axo_masq_quotes_own(skb, ctx))
 		return AXO_NEXT;
@@ -347,6 +347,7 @@ static __always_inline int masquerade_to_netdev_translate(struct __sk_buff *skb,
 	own = axo_masq_dev.lookup(&key);
 	if (!own)
 		return AXO_NEXT;
+	exempt |= !!own->keeps;
 	w->service = 0;
 	if (ctx->family == 4)
 		w->to = own->ipv4;

@@ -13,6 +13,7 @@ struct axo_masq_key {
 struct axo_masq_address {
 	struct axo_addr ipv4;
 	struct axo_addr ipv6;
+	__u32 keeps; /* 1: pods keep their address here (egress-masquerade-interfaces) */
 };
 
 BPF_TABLE("hash", struct axo_masq_key, struct axo_masq_address, axo_masq_dev, 256);

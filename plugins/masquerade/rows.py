@@ -80,6 +80,8 @@ class DeviceAddresses:
 
     ipv4: Address | None
     ipv6: Address | None
+    keeps: int = 0
+    """1: pods keep their address on this device."""
 
 
 NatKey = NatKey4 | NatKey6

@@ -182,3 +182,23 @@ def test_a_mapping_prints_as_one_line() -> None:
         "UDP OUT 10.244.1.5:1234 -> 198.51.100.1:53 XLATE_SRC 172.18.0.2:40000 "
         "Created=10sec ago Expires=60sec"
     )
+
+
+def test_devices_on_which_pods_keep_their_address() -> None:
+    """Patterns as of the key devices; none means that all translate."""
+    addresses = [NODE]
+    on = MasqueradeSettings.from_config(load(egress_masquerade_interfaces="eth+ !eth1"))
+    kept = {n: compute.device_address(2, n, addresses, on).keeps for n in ("eth0", "eth1", "wg0")}
+    assert kept == {"eth0": False, "eth1": True, "wg0": True}
+    every = MasqueradeSettings.from_config(load())
+    assert not compute.device_address(2, "wg0", addresses, every).keeps
+
+
+def test_other_nodes_see_the_node_where_that_is_asked_for() -> None:
+    """Natively routed they see the pod, unless the key says so."""
+    native = {"routing_mode": "native", "ipv4_native_routing_cidr": "10.0.0.0/8",
+              "ipv6_native_routing_cidr": "fd00::/8"}  # fmt: skip
+    assert not MasqueradeSettings.from_config(load(**native)).remote_nodes
+    asked = load(**native, enable_remote_node_masquerade="true")
+    assert MasqueradeSettings.from_config(asked).remote_nodes
+    assert MasqueradeSettings.from_config(load(routing_mode="tunnel")).remote_nodes

@@ -594,3 +594,16 @@ def test_an_address_that_is_to_be_kept_is_kept(bench: PacketBench, family: str, 
             packet = ip(family, sender[family], WORLD[family]) / UDP(sport=40000, dport=53)
             done = Ether(agent.run("to_netdev", packet, ifindex=LO).data)
             assert done.payload.src == wanted[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_device_may_leave_pods_their_address(bench: PacketBench, family: str) -> None:
+    """Key egress-masquerade-interfaces; a flow that began before goes on as it was."""
+    devices = TypedMap(bench.maps["axo_masq_dev"], DeviceKey, DeviceAddresses)
+    known = ip(family, POD[family], WORLD[family]) / TCP(sport=40000, dport=80, flags="S")
+    layer = IP if family == "4" else IPv6
+    assert out(bench, known)[layer].src == NODE[family]
+    devices[DeviceKey(LO)] = DeviceAddresses(ip_address(NODE["4"]), ip_address(NODE["6"]), 1)
+    fresh = ip(family, POD[family], WORLD[family]) / TCP(sport=40001, dport=80, flags="S")
+    assert out(bench, fresh)[layer].src == POD[family]
+    assert out(bench, known)[layer].src == NODE[family]
