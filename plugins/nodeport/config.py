@@ -19,10 +19,17 @@ def register(options: OptionRegistry) -> None:
         "bpf-lb-dsr-dispatch",
         "string",
         "opt",
-        "How a packet that keeps its source tells the backend's node the service: opt.",
+        "How a backend is told the service by DSR: opt, in an option; ipip, as it is in a packet.",
         choices=("opt", "ipip", "geneve"),
         helm="loadBalancer.dsrDispatch",
     )
+    for family in (4, 6):
+        options.add(
+            f"bpf-lb-rss-ipv{family}-src-cidr",
+            f"cidr{family}",
+            None,
+            f"IPv{family} network from which outer sources are taken with ipip, one for each flow.",
+        )
     options.add(
         ACCELERATION,
         "string",
@@ -37,7 +44,24 @@ def register(options: OptionRegistry) -> None:
 def check(config: Config) -> None:
     """What this release cannot do is refused by name."""
     dispatch = config["bpf-lb-dsr-dispatch"]
-    if config[KEY] and config["bpf-lb-mode"] != "snat" and dispatch != "opt":
+    if config[KEY] and config["bpf-lb-mode"] != "snat" and dispatch == "geneve":
         raise ConfigError(
-            f"key bpf-lb-dsr-dispatch is {dispatch}, which is not there yet", hint="use opt"
+            f"key bpf-lb-dsr-dispatch is {dispatch}, which is not there yet", hint="use opt or ipip"
         )
+
+
+def constants(config: Config) -> dict[str, int | str]:
+    """The ``#define``s of ``ipip.h``."""
+    if config["bpf-lb-dsr-dispatch"] != "ipip":
+        return {}
+    found: dict[str, int | str] = {"NODEPORT_IPIP": 1}
+    if four := config["bpf-lb-rss-ipv4-src-cidr"]:
+        found["NODEPORT_RSS4_NET"] = f"{int(four.network_address):#x}u"
+        found["NODEPORT_RSS4_MASK"] = f"{int(four.netmask):#x}u"
+    if six := config["bpf-lb-rss-ipv6-src-cidr"]:
+        network = int(six.network_address)
+        for word in range(4):
+            value = network >> 32 * (3 - word) & 0xFFFFFFFF
+            found[f"NODEPORT_RSS6_NET{word}"] = f"{value:#x}u"
+        found["NODEPORT_RSS6_MASK"] = f"{int(six.netmask) & 0xFFFFFFFF:#x}u"
+    return found

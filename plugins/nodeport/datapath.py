@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,9 +24,11 @@ STAGES: Final = (
 )
 
 
-def register(datapath: DatapathRegistry) -> None:
+def register(datapath: DatapathRegistry, constants: Mapping[str, int | str] | None = None) -> None:
     """Translate what comes by native devices and the tunnel."""
     datapath.define("AXO_NAT_SERVICES", 1)
+    for name, value in (constants or {}).items():
+        datapath.define(name, value)
     for index, function in enumerate(("nodeport_serve", "nodeport_away", "nodeport_back")):
         datapath.tail_call("axoscratch_nodeport", index, function)
     for point, order in STAGES:

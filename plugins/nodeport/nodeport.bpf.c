@@ -28,25 +28,6 @@
 #define AXO_LB_REJECT 1
 #endif
 
-/* Sends on what is for another machine now: through the tunnel if its node is behind it. */
-static __always_inline int nodeport_send(struct __sk_buff *skb, struct axo_ctx *ctx, u32 device)
-{
-	int rc;
-
-	if (!device)
-		return axo_fib_forward(skb, ctx);
-	if (!axo_fits(skb, ctx, axo_runtime_get(AXO_RT_MTU)))
-		return -AXO_DROP_FRAG_NEEDED;
-	if (ctx->ttl <= 1)
-		return -AXO_DROP_TTL_EXCEEDED;
-	/* whoever it is comes from outside: never with the rights of this node */
-	rc = axo_tunnel_set_key(skb, &ctx->node, AXO_ID_WORLD);
-	if (rc)
-		return rc;
-	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, device);
-	return bpf_redirect(device, 0);
-}
-
 /*
  * A backend in this node's own network: its answers leave by to_netdev, where source NAT finds this pair
  * of entries and gives them the service's name.
@@ -113,35 +94,121 @@ static __always_inline int nodeport_tell(struct __sk_buff *skb, struct axo_ctx *
 	return bpf_redirect(skb->ifindex, 0);
 }
 
+/* A client whose packet does not fit is told what would; what it sent is still as it was. */
+static __always_inline int nodeport_tell_mtu(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	if (!ctx->path_mtu || !axo_answer_too_big(skb, ctx, ctx->path_mtu))
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
 /* Ends one of these programs. */
 static __always_inline int nodeport_finish(struct __sk_buff *skb, struct axo_ctx *ctx, int verdict)
 {
 	int ret = axo_finish(skb, ctx, verdict);
 
-	return AXO_UNLIKELY(verdict == -AXO_DROP_NO_SERVICE) ? nodeport_tell(skb, ctx) : ret;
+	if (AXO_UNLIKELY(verdict == -AXO_DROP_NO_SERVICE))
+		return nodeport_tell(skb, ctx);
+	if (AXO_UNLIKELY(verdict == -AXO_DROP_FRAG_NEEDED))
+		return nodeport_tell_mtu(skb, ctx);
+	return ret;
 }
 
 #ifndef AXO_PROGRAM_OVERLAY /* out of the tunnel come answers alone */
 
+/* Device of the tunnel to the backend's node, in ctx->node; 0: it is reached without one. */
+static __always_inline u32 nodeport_tunnel(struct axo_ctx *ctx, const struct axo_addr *backend)
+{
+	u32 device = axo_runtime_get(AXO_RT_TUNNEL_IFINDEX);
+	struct axo_addr asked = ctx->daddr;
+
+	ctx->daddr = *backend;
+	axo_destination_lookup(ctx);
+	ctx->daddr = asked;
+	return axo_addr_is_zero(&ctx->node) ? 0 : device;
+}
+
+/*
+ * The way to a backend. Not on the stack: what was found out on it is nothing that the verifier then
+ * follows through the search for a port.
+ */
+struct nodeport_way {
+	struct axo_addr from; /* network order: as whom the packet travels */
+	struct bpf_redir_neigh hop;
+	__u32 ifindex;
+	__u32 tunnel; /* through it */
+};
+
+BPF_TABLE("percpu_array", u32, struct nodeport_way, axoscratch_np_way, 1);
+
+/* Where to without a tunnel. AXO_NEXT, or a drop of a packet that is still as it came. */
+static __always_inline int nodeport_route(struct __sk_buff *skb, struct axo_ctx *ctx,
+					  const struct axo_lb_work *w, struct nodeport_way *way,
+					  u32 extra)
+{
+	struct bpf_fib_lookup fib = {};
+	int rc;
+
+	nodeport_fib(skb, ctx, w, &fib, &way->from);
+	rc = axo_fib_resolve(skb, &fib, &way->hop);
+	if (rc == BPF_FIB_LKUP_RET_SUCCESS) {
+		way->ifindex = fib.ifindex;
+		return AXO_NEXT;
+	}
+	if (rc != BPF_FIB_LKUP_RET_FRAG_NEEDED)
+		return -AXO_DROP_NO_FIB;
+	/* the kernel has put the route's MTU there */
+	ctx->path_mtu = fib.tot_len > extra ? fib.tot_len - extra : 0;
+	return -AXO_DROP_FRAG_NEEDED;
+}
+
+/* Does it fit, and where to? AXO_NEXT, or a drop of a packet that is still as it came. */
+static __always_inline int nodeport_find(struct __sk_buff *skb, struct axo_ctx *ctx,
+					 const struct axo_lb_work *w, struct nodeport_way *way)
+{
+	u32 extra = nodeport_extra(ctx, w), mtu;
+
+	if (ctx->ttl <= 1)
+		return -AXO_DROP_TTL_EXCEEDED;
+	if (axo_addr_is_martian(&way->from)) /* the node has no address of this family */
+		return -AXO_DROP_NAT_NO_MAPPING;
+	if (!way->tunnel)
+		return nodeport_route(skb, ctx, w, way, extra);
+	mtu = axo_runtime_get(AXO_RT_MTU);
+	if (axo_fits(skb, ctx, mtu > extra ? mtu - extra : 0))
+		return AXO_NEXT;
+	ctx->path_mtu = mtu - extra;
+	return -AXO_DROP_FRAG_NEEDED;
+}
+
 /* On to a backend that is no pod of this node. */
 static __always_inline int nodeport_send_away(struct __sk_buff *skb, struct axo_ctx *ctx)
 {
-	u32 device = axo_runtime_get(AXO_RT_TUNNEL_IFINDEX);
 	struct axo_lb_work *w = axo_lb_work_get();
+	struct nodeport_way *way;
+	u32 zero = 0, device;
 	int rc;
 
-	if (!w)
+	way = axoscratch_np_way.lookup(&zero);
+	if (!w || !way)
 		return -AXO_DROP_SNAT_NO_MAP_FOUND;
-	axo_destination_lookup(ctx);
-	if (axo_addr_is_zero(&ctx->node))
-		device = 0;
-	if (w->flags & AXO_LB_DSR)
-		rc = nodeport_dsr_add(skb, ctx, &w->vip, w->vport);
-	else
-		rc = nodeport_snat(skb, ctx, w->frontend, !!device);
+	way->tunnel = nodeport_tunnel(ctx, &w->to);
+	nodeport_source(ctx, w, &way->from, way->tunnel);
+	rc = nodeport_find(skb, ctx, w, way);
 	if (rc != AXO_NEXT)
 		return rc;
-	return nodeport_send(skb, ctx, device);
+	rc = nodeport_translate(skb, ctx, w, &way->from, way->tunnel);
+	if (rc != AXO_NEXT)
+		return rc;
+	device = way->tunnel;
+	if (!device)
+		return axo_fib_send(skb, ctx, way->ifindex, &way->hop);
+	/* whoever it is comes from outside: never with the rights of this node */
+	rc = axo_tunnel_set_key(skb, &ctx->node, AXO_ID_WORLD);
+	if (rc)
+		return rc;
+	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, device);
+	return bpf_redirect(device, 0);
 }
 
 int nodeport_away(struct __sk_buff *skb)
@@ -181,13 +248,13 @@ int nodeport_serve(struct __sk_buff *skb)
 	if (!ctx)
 		return TC_ACT_SHOT;
 	rc = w ? nodeport_choose(skb, ctx, w) : -AXO_DROP_NO_SERVICE;
-	if (rc == AXO_NEXT)
-		rc = axo_lb_to_backend(skb, ctx, w);
 	if (rc == AXO_NEXT) {
-		ep = axo_endpoint_by_addr(&ctx->daddr);
+		ep = axo_endpoint_by_addr(&w->to);
 		AXO_OPAQUE(ep);
 		if (ep) {
-			rc = nodeport_deliver(skb, ctx, ep);
+			rc = axo_lb_to_backend(skb, ctx, w);
+			if (rc == AXO_NEXT)
+				rc = nodeport_deliver(skb, ctx, ep);
 		} else {
 			axoscratch_nodeport.call(skb, NODEPORT_AWAY);
 			rc = -AXO_DROP_MISSED_TAIL_CALL;

@@ -7,8 +7,11 @@
 #define AXO_NODEPORT_OUTSIDE_H
 
 #include "axo/conntrack_maps.h"
+#include "axo/fib.h"
 #include "axo/nat_alloc.h"
 #include "axo/rewrite.h"
+#include "dsr.h"
+#include "ipip.h"
 #include "lb_flow.h"
 
 #define NODEPORT_SILENT 1 /* ctx->note[0]: nobody is told that there is no backend */
@@ -116,6 +119,69 @@ static __always_inline int nodeport_choose(struct __sk_buff *skb, struct axo_ctx
 	if (!axo_lb_may_rewrite(ctx, ctx->dport, w->port))
 		return -AXO_DROP_UNSUPP_SERVICE_PROTO;
 	return AXO_NEXT;
+}
+
+static __always_inline int nodeport_encapsulates(const struct axo_lb_work *w)
+{
+	return NODEPORT_IPIP && w->flags & AXO_LB_DSR;
+}
+
+/* Bytes by which the packet will be longer on its way to the backend. */
+static __always_inline u32 nodeport_extra(const struct axo_ctx *ctx, const struct axo_lb_work *w)
+{
+	if (nodeport_encapsulates(w))
+		return ctx->family == 4 ? sizeof(struct axo_ipv4) : sizeof(struct axo_ipv6);
+	return w->flags & AXO_LB_DSR ? nodeport_dsr_room(ctx) : 0;
+}
+
+/* As whom the packet travels; its sender's address stays where the backend answers by itself. */
+static __always_inline void nodeport_source(const struct axo_ctx *ctx, const struct axo_lb_work *w,
+					    struct axo_addr *from, int tunnel)
+{
+	if (w->flags & AXO_LB_DSR && !NODEPORT_IPIP) {
+		*from = ctx->saddr;
+		return;
+	}
+	nodeport_own(ctx, from, tunnel);
+	if (nodeport_encapsulates(w))
+		nodeport_ipip_source(ctx, w, from);
+}
+
+/* Asks the kernel's routes for what the packet will be. */
+static __always_inline void nodeport_fib(struct __sk_buff *skb, const struct axo_ctx *ctx,
+					 const struct axo_lb_work *w, struct bpf_fib_lookup *fib,
+					 const struct axo_addr *from)
+{
+	axo_fib_ask(skb, ctx, fib);
+	fib->tot_len += nodeport_extra(ctx, w);
+	if (ctx->family == 4) {
+		fib->ipv4_src = from->w[3];
+		fib->ipv4_dst = w->to.w[3];
+		return;
+	}
+	__builtin_memcpy(fib->ipv6_src, from, 16);
+	__builtin_memcpy(fib->ipv6_dst, &w->to, 16);
+}
+
+/* Makes it what goes to a backend on another node. AXO_NEXT or a drop. */
+static __always_inline int nodeport_translate(struct __sk_buff *skb, struct axo_ctx *ctx,
+					      struct axo_lb_work *w, const struct axo_addr *from,
+					      int tunnel)
+{
+	int rc;
+
+	if (nodeport_encapsulates(w)) {
+		if (w->port != ctx->dport) /* it would have to be changed inside */
+			return -AXO_DROP_UNSUPP_SERVICE_PROTO;
+		rc = axo_hop(skb, ctx);
+		return rc ? rc : nodeport_ipip(skb, ctx, from, &w->to);
+	}
+	rc = axo_lb_to_backend(skb, ctx, w);
+	if (rc != AXO_NEXT)
+		return rc;
+	if (w->flags & AXO_LB_DSR)
+		return nodeport_dsr_add(skb, ctx, &w->vip, w->vport);
+	return nodeport_snat(skb, ctx, w->frontend, tunnel);
 }
 
 /* The entry of what comes back from a backend to this node's address; NULL: it is something else. */

@@ -21,7 +21,7 @@ SUMMARY = "Node ports, load balancers' and external addresses for outsiders"
 
 @hookimpl
 def axoneme_register_options(options: OptionRegistry) -> None:
-    """``bpf-lb-dsr-dispatch``, ``bpf-lb-acceleration``."""
+    """``bpf-lb-dsr-dispatch``, ``bpf-lb-acceleration``, ``bpf-lb-rss-*``."""
     options_of.register(options)
 
 
@@ -43,7 +43,7 @@ def axoneme_register_datapath(datapath: DatapathRegistry, config: Config) -> Non
     """Stages of the devices' programs, and one where frames come from the wire."""
     from axoneme.plugins.nodeport.datapath import register, register_xdp
 
-    register(datapath)
+    register(datapath, options_of.constants(config))
     if config[options_of.ACCELERATION] != "disabled":
         register_xdp(datapath)
 

@@ -15,23 +15,10 @@
 #include "axo/fib.h"
 #include "lb_answer.h"
 #include "outside.h"
-#include "dsr.h"
 
-/* Where to, from the addresses that the frame will have. 1: out of where it came in. */
-static __always_inline int nodeport_xdp_route(struct xdp_md *xdp, const struct axo_ctx *ctx,
-					      struct bpf_fib_lookup *fib,
-					      const struct axo_addr *from,
-					      const struct axo_addr *to, u32 extra)
+/* The route is known, with its neighbour, and leads out of where the frame came in. */
+static __always_inline int nodeport_xdp_returns(struct xdp_md *xdp, struct bpf_fib_lookup *fib)
 {
-	axo_fib_ask(xdp, ctx, fib);
-	fib->tot_len += extra;
-	if (ctx->family == 4) {
-		fib->ipv4_src = from->w[3];
-		fib->ipv4_dst = to->w[3];
-	} else {
-		__builtin_memcpy(fib->ipv6_src, from, 16);
-		__builtin_memcpy(fib->ipv6_dst, to, 16);
-	}
 	if (bpf_fib_lookup(xdp, fib, sizeof(*fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
 		return 0;
 	return fib->ifindex == axo_frame_ifindex(xdp);
@@ -55,26 +42,31 @@ static __always_inline int nodeport_xdp_ask(struct xdp_md *xdp, struct axo_ctx *
 	struct axo_lb_work *w = axo_lb_work_get();
 	struct bpf_fib_lookup fib = {};
 	struct axo_addr from;
-	u32 extra = 0;
 	int rc;
 
 	if (!w || nodeport_choose(xdp, ctx, w) != AXO_NEXT || nodeport_xdp_is_ours(&w->to))
 		return AXO_NEXT;
-	from = ctx->saddr;
-	if (w->flags & AXO_LB_DSR)
-		extra = nodeport_dsr_room(ctx);
-	else
-		nodeport_own(ctx, &from, 0);
-	if (!nodeport_xdp_route(xdp, ctx, &fib, &from, &w->to, extra))
+	nodeport_source(ctx, w, &from, 0);
+	nodeport_fib(xdp, ctx, w, &fib, &from);
+	if (!nodeport_xdp_returns(xdp, &fib))
 		return AXO_NEXT;
-	rc = axo_lb_to_backend(xdp, ctx, w);
-	if (rc != AXO_NEXT)
-		return rc;
-	if (w->flags & AXO_LB_DSR)
-		rc = nodeport_dsr_add(xdp, ctx, &w->vip, w->vport);
-	else
-		rc = nodeport_snat(xdp, ctx, w->frontend, 0);
+	rc = nodeport_translate(xdp, ctx, w, &from, 0);
 	return rc == AXO_NEXT ? axo_fib_return(xdp, ctx, &fib) : rc;
+}
+
+/* What goes back to a client: from this node, as far as routes are concerned. */
+static __always_inline void nodeport_xdp_back(struct xdp_md *xdp, const struct axo_ctx *ctx,
+					      struct bpf_fib_lookup *fib,
+					      const struct axo_addr *client)
+{
+	axo_fib_ask(xdp, ctx, fib);
+	if (ctx->family == 4) {
+		fib->ipv4_src = ctx->daddr.w[3];
+		fib->ipv4_dst = client->w[3];
+		return;
+	}
+	__builtin_memcpy(fib->ipv6_src, &ctx->daddr, 16);
+	__builtin_memcpy(fib->ipv6_dst, client, 16);
 }
 
 static __always_inline int nodeport_xdp_answer(struct xdp_md *xdp, struct axo_ctx *ctx)
@@ -87,7 +79,10 @@ static __always_inline int nodeport_xdp_answer(struct xdp_md *xdp, struct axo_ct
 	if (!n || !axo_nat_has_range(ctx->proto) || !axo_nat_in_range(ctx->dport))
 		return AXO_NEXT;
 	e = nodeport_answered(ctx, n);
-	if (!e || !nodeport_xdp_route(xdp, ctx, &fib, &ctx->daddr, &e->addr, 0))
+	if (!e)
+		return AXO_NEXT;
+	nodeport_xdp_back(xdp, ctx, &fib, &e->addr);
+	if (!nodeport_xdp_returns(xdp, &fib))
 		return AXO_NEXT;
 	rc = nodeport_readdress(xdp, ctx, n, e);
 	if (!rc)

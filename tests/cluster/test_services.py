@@ -113,6 +113,17 @@ def test_open_connections_survive_the_agent_and_a_thousand_services(
     assert [broken(p) for p in held] == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize("host", ["172.18.0.2", "[fd00:18::2]"])
+def test_a_large_upload_finds_its_size(lab: LabRun, host: str) -> None:
+    """Full segments do not fit the tunnel to the other node: the client is told what does."""
+    curl = ("curl", "-sg", "-m", "10", "--data-binary", "x" * 60_000, f"http://{host}:30080/")
+    nodes = set()
+    for _ in range(12):
+        answer = json.loads(lab.run("lab", "client", "ann", "--", *curl))
+        nodes.add(answer["node"])
+    assert nodes == {"node1", "node2"}
+
+
 def test_ids_outlive_the_agent(lab: LabRun) -> None:
     """Flows in the kernel hold them."""
 

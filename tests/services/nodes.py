@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -43,7 +43,7 @@ SPACE: Final = f"axot-life{os.getpid()}"
 BETWEEN: Final = ("172.18.0.1/24", "fd00:18::1/64")
 
 
-def registry() -> DatapathRegistry:
+def registry(constants: Mapping[str, int | str] | None = None) -> DatapathRegistry:
     """A node with services, source NAT, and a tunnel whose packets are outsiders'."""
     made = DatapathRegistry()
     for unit, programs in UNITS.items():
@@ -51,7 +51,7 @@ def registry() -> DatapathRegistry:
             made.program(name, PROGRAMS / f"{unit}.bpf.c", "tc")
     services.register(made, options_of())
     register_masquerade(made)
-    register_nodeport(made)
+    register_nodeport(made, constants)
     register_xdp(made)
     made.stage("from_overlay_identity", "outsider_from_overlay_identity", WORLD)
     made.map_sizes.clear()

@@ -6,8 +6,14 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
+from scapy.layers.inet6 import (
+    ICMPv6DestUnreach,
+    ICMPv6PacketTooBig,
+    IPerror6,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+)
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
@@ -182,6 +188,34 @@ def test_dsr_keeps_the_client_and_carries_the_service(lb: Balancer, version: int
     next_one = lb.bench.run("from_netdev", ask(version, VIP[version], 80, "A"), ifindex=LO)
     assert len(next_one.data) < len(first.data)
     assert ends(sums_are_right(next_one.data)) == (CLIENT[version], 4000, FAR[version], 8080)
+
+
+@pytest.mark.parametrize("mode", ["snat", "dsr"])
+@pytest.mark.parametrize("version", FAMILIES)
+def test_a_client_is_told_what_fits_the_tunnel(lb: Balancer, version: int, mode: str) -> None:
+    """About the packet that it has sent, not about what that would have become."""
+    tunnel(lb.bench)
+    lb.bench.runtime("MTU", 1450)
+    flags = Flag.DSR if mode == "dsr" else Flag(0)
+    front = [(VIP[version], 53, Kind.LOAD_BALANCER)]
+    lb.put(service(1, front, [backend(1, FAR[version], 53, 17)], proto=17, flags=flags))
+    header, extra = (28, 8) if version == 4 else (48, 24)
+    most = 1450 - (extra if mode == "dsr" else 0)
+    for size, told in ((most, False), (most + 1, True)):
+        packet = frame(version, CLIENT[version], VIP[version]) / UDP(sport=4000, dport=53)
+        done = lb.bench.run("from_netdev", packet / bytes(size - header), ifindex=LO)
+        assert done.verdict == REDIRECT
+        assert done.drop == ("FRAG_NEEDED" if told else "")
+        answer = sums_are_right(done.data)
+        if not told:
+            assert ends(answer)[2] == FAR[version]
+        elif version == 4:
+            assert (answer[ICMP].type, answer[ICMP].code) == (3, 4)
+            assert answer[ICMP].nexthopmtu == most
+            assert (answer[IP].dst, answer[IPerror].dst) == (CLIENT[4], VIP[4])
+        else:
+            assert answer[ICMPv6PacketTooBig].mtu == most
+            assert (answer[IPv6].dst, answer[IPerror6].dst) == (CLIENT[6], VIP[6])
 
 
 @pytest.mark.parametrize("version", FAMILIES)

@@ -59,15 +59,14 @@ static __always_inline int axo_hop(struct __sk_buff *skb, struct axo_ctx *ctx)
 #ifndef AXO_XDP
 
 /*
- * Asks the kernel's routes and says where to: fills hop, and fib->ifindex. BPF_FIB_LKUP_RET_* or
- * negative: the look-up itself failed.
+ * Asks the kernel's routes where to (fib is filled) and says it: hop, and fib->ifindex.
+ * BPF_FIB_LKUP_RET_* or negative: the look-up itself failed.
  */
-static __always_inline int axo_fib_find(struct __sk_buff *skb, const struct axo_ctx *ctx,
-					struct bpf_fib_lookup *fib, struct bpf_redir_neigh *hop)
+static __always_inline int axo_fib_resolve(struct __sk_buff *skb, struct bpf_fib_lookup *fib,
+					   struct bpf_redir_neigh *hop)
 {
 	int rc;
 
-	axo_fib_ask(skb, ctx, fib);
 	rc = bpf_fib_lookup(skb, fib, sizeof(*fib), AXO_FIB_SKIP_NEIGH);
 	if (rc < 0) /* a kernel before 6.3 */
 		rc = bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
@@ -80,6 +79,27 @@ static __always_inline int axo_fib_find(struct __sk_buff *skb, const struct axo_
 	else
 		__builtin_memcpy(hop->ipv6_nh, fib->ipv6_dst, 16);
 	return BPF_FIB_LKUP_RET_SUCCESS;
+}
+
+/* The same for the packet as it is. */
+static __always_inline int axo_fib_find(struct __sk_buff *skb, const struct axo_ctx *ctx,
+					struct bpf_fib_lookup *fib, struct bpf_redir_neigh *hop)
+{
+	axo_fib_ask(skb, ctx, fib);
+	return axo_fib_resolve(skb, fib, hop);
+}
+
+/* Sends the packet to a hop that was found. A TC action or a drop. */
+static __always_inline int axo_fib_send(struct __sk_buff *skb, struct axo_ctx *ctx, u32 ifindex,
+					struct bpf_redir_neigh *hop)
+{
+	int rc = axo_hop(skb, ctx);
+
+	if (rc)
+		return rc;
+	axo_mark_set(skb, AXO_MARK_KEEPS);
+	axo_trace(skb, ctx, AXO_TRACE_TO_NETWORK, ifindex);
+	return axo_redirect_neigh(ifindex, hop, sizeof(*hop), 0);
 }
 
 /*
@@ -99,12 +119,7 @@ static __always_inline int axo_fib_forward(struct __sk_buff *skb, struct axo_ctx
 		return -AXO_DROP_FRAG_NEEDED;
 	if (rc != BPF_FIB_LKUP_RET_SUCCESS)
 		return -AXO_DROP_NO_FIB;
-	rc = axo_hop(skb, ctx);
-	if (rc)
-		return rc;
-	axo_mark_set(skb, AXO_MARK_KEEPS);
-	axo_trace(skb, ctx, AXO_TRACE_TO_NETWORK, fib.ifindex);
-	return axo_redirect_neigh(fib.ifindex, &hop, sizeof(hop), 0);
+	return axo_fib_send(skb, ctx, fib.ifindex, &hop);
 }
 
 #else

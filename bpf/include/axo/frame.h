@@ -33,6 +33,14 @@ static __always_inline int axo_frame_room(struct __sk_buff *skb, __u32 bytes, __
 	return bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_NET, 0); /* a kernel before 5.11 */
 }
 
+/* Room for an outer IP header of the same family, behind the Ethernet header. 0, or negative. */
+static __always_inline int axo_frame_outer(struct __sk_buff *skb, __u32 bytes)
+{
+	return bpf_skb_adjust_room(skb, bytes, BPF_ADJ_ROOM_MAC,
+				   bytes == 20 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 :
+						 BPF_F_ADJ_ROOM_ENCAP_L3_IPV6);
+}
+
 #else
 
 #define AXO_PASS 2 /* XDP_PASS */
@@ -93,6 +101,11 @@ static __always_inline int axo_frame_room(struct xdp_md *xdp, __u32 bytes, __u32
 	if (axo_xdp_load(xdp, bytes, moved, head))
 		return -1;
 	return axo_xdp_store(xdp, 0, moved, head) ? -1 : 0;
+}
+
+static __always_inline int axo_frame_outer(struct xdp_md *xdp, __u32 bytes)
+{
+	return axo_frame_room(xdp, bytes, 14);
 }
 
 #define bpf_skb_load_bytes(xdp, off, to, len)		axo_xdp_load(xdp, off, (void *)(to), len)

@@ -33,7 +33,7 @@ struct axo_answer_icmp {
 	__u8 type;
 	__u8 code;
 	__be16 csum;
-	__be32 unused;
+	__be32 rest; /* network order: an MTU, or 0 */
 } __attribute__((packed));
 
 struct axo_answer_packet4 {
@@ -108,7 +108,7 @@ static __always_inline int axo_answer_link(struct __sk_buff *skb)
 }
 
 static __always_inline int axo_answer4(struct __sk_buff *skb, const struct axo_ctx *ctx,
-					struct axo_answer_scratch *s, u32 quote, u8 code)
+					struct axo_answer_scratch *s, u32 quote, u8 code, u32 mtu)
 {
 	struct axo_answer_packet4 *a = (void *)s->answer;
 	u64 router = axo_runtime_get(AXO_RT_ROUTER_V4);
@@ -131,6 +131,7 @@ static __always_inline int axo_answer4(struct __sk_buff *skb, const struct axo_c
 	a->ip.csum = axo_csum_fold(bpf_csum_diff(NULL, 0, (void *)&a->ip, sizeof(a->ip), 0));
 	a->icmp.type = AXO_ICMP4_UNREACHABLE;
 	a->icmp.code = code;
+	a->icmp.rest = bpf_htonl(mtu); /* RFC 1191: the low 16 bits */
 	/* what is not quoted is zero, and counts nothing */
 	a->icmp.csum = axo_csum_fold(bpf_csum_diff(
 		NULL, 0, (void *)&a->icmp, sizeof(a->icmp) + sizeof(a->quote), 0));
@@ -140,7 +141,7 @@ static __always_inline int axo_answer4(struct __sk_buff *skb, const struct axo_c
 }
 
 static __always_inline int axo_answer6(struct __sk_buff *skb, const struct axo_ctx *ctx,
-					struct axo_answer_scratch *s, u32 quote, u8 code)
+					struct axo_answer_scratch *s, u32 quote, u8 code, u32 mtu)
 {
 	struct axo_answer_packet6 *a = (void *)s->answer;
 	struct axo_answer_pseudo6 *pseudo = (void *)s->pseudo;
@@ -166,8 +167,9 @@ static __always_inline int axo_answer6(struct __sk_buff *skb, const struct axo_c
 		__builtin_memcpy(&a->ip.saddr.w[2], &lo, 8);
 	}
 	a->ip.daddr = ctx->saddr;
-	a->icmp.type = AXO_ICMP6_UNREACHABLE;
+	a->icmp.type = mtu ? AXO_ICMP6_TOO_BIG : AXO_ICMP6_UNREACHABLE;
 	a->icmp.code = code;
+	a->icmp.rest = bpf_htonl(mtu); /* RFC 4443 3.2 */
 	pseudo->saddr = a->ip.saddr;
 	pseudo->daddr = a->ip.daddr;
 	pseudo->len = bpf_htonl(size);
@@ -180,12 +182,8 @@ static __always_inline int axo_answer6(struct __sk_buff *skb, const struct axo_c
 	return !bpf_skb_store_bytes(skb, AXO_ETH_HLEN, a, sizeof(a->ip) + sizeof(a->icmp), 0);
 }
 
-/*
- * Makes the packet into an answer with these codes and turns its MAC addresses round. 1: done, send it
- * back where it came from; 0: it cannot be answered, or too many have been.
- */
-static __always_inline int axo_answer_unreachable(struct __sk_buff *skb, const struct axo_ctx *ctx,
-						  u8 code4, u8 code6)
+static __always_inline int axo_answer(struct __sk_buff *skb, const struct axo_ctx *ctx, u8 code4,
+				      u8 code6, u32 mtu)
 {
 	u32 zero = 0, quote = ctx->proto == AXO_PROTO_TCP ? AXO_QUOTE_TCP : AXO_QUOTE;
 	struct axo_answer_scratch *s = axoscratch_answer.lookup(&zero);
@@ -193,9 +191,26 @@ static __always_inline int axo_answer_unreachable(struct __sk_buff *skb, const s
 
 	if (!s || !axo_answerable(ctx) || !axo_answer_allowed())
 		return 0;
-	made = ctx->family == 4 ? axo_answer4(skb, ctx, s, quote, code4) :
-				  axo_answer6(skb, ctx, s, quote, code6);
+	made = ctx->family == 4 ? axo_answer4(skb, ctx, s, quote, code4, mtu) :
+				  axo_answer6(skb, ctx, s, quote, code6, mtu);
 	return made && axo_answer_link(skb);
+}
+
+/*
+ * Makes the packet into an answer with these codes and turns its MAC addresses round. 1: done, send it
+ * back where it came from; 0: it cannot be answered, or too many have been.
+ */
+static __always_inline int axo_answer_unreachable(struct __sk_buff *skb, const struct axo_ctx *ctx,
+						  u8 code4, u8 code6)
+{
+	return axo_answer(skb, ctx, code4, code6, 0);
+}
+
+/* The same for a packet that does not fit: what would, in bytes of IP packet. */
+static __always_inline int axo_answer_too_big(struct __sk_buff *skb, const struct axo_ctx *ctx,
+					      u32 mtu)
+{
+	return axo_answer(skb, ctx, 4, 0, mtu);
 }
 
 #endif
