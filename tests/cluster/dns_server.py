@@ -8,6 +8,7 @@ A name that begins with ``alias.`` is a CNAME of the rest. Unknown names do not 
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import sys
 from typing import Any
@@ -67,7 +68,12 @@ async def main(addresses: list[str], names: dict[str, list[str]]) -> None:
 
     loop = asyncio.get_running_loop()
     for address in addresses:
-        await loop.create_datagram_endpoint(lambda: Datagrams(names), (address, 53))
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        datagrams = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:  # the other one has a socket of its own
+            datagrams.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        datagrams.bind((address, 53))
+        await loop.create_datagram_endpoint(lambda: Datagrams(names), sock=datagrams)
         await asyncio.start_server(talk, address, 53)
     print("ready", flush=True)
     await asyncio.Event().wait()

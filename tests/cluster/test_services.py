@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,93 +147,6 @@ def peers_of(lab: LabRun) -> set[str]:
     return {b["address"] for b in row["backends"]}
 
 
-def test_a_database_session_survives_the_agent(lab: LabRun, tmp_path: Path) -> None:
-    """PostgreSQL through its ClusterIP: the agent is killed between two statements."""
-    if not PSQL:
-        pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
-    with postgres(lab, tmp_path) as session:
-        assert (
-            session.ask("create table t(n int); insert into t values (1); select n from t") == "1"
-        )
-        lab.run("lab", "agent", "node1", "kill")
-        assert session.ask("insert into t values (41); select sum(n) from t") == "42"
-        lab.run("lab", "agent", "node1", "start")
-        assert session.ask("select count(*) from t") == "2"
-
-
-PSQL = next(iter(sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))), None)
-
-
-class postgres:
-    """A server in a pod and a session from the client pod through the service."""
-
-    def __init__(self, lab: LabRun, folder: Path) -> None:
-        self.lab, self.folder = lab, folder
-        self._processes: list[Any] = []
-
-    def __enter__(self) -> postgres:
-        assert PSQL is not None
-        self.lab.apply(DATABASE)
-        binaries = PSQL.parent
-        data = self.folder / "data"
-        subprocess.run(["chown", "-R", "postgres", str(self.folder)], check=True)
-        for parent in (self.folder, *self.folder.parents):
-            if parent.stat().st_uid == os.getuid() and parent != Path("/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        subprocess.run(
-            [*as_user, str(binaries / "initdb"), "-D", str(data), "-A", "trust"],
-            check=True, capture_output=True, cwd="/",
-        )  # fmt: skip
-        (data / "pg_hba.conf").write_text("host all all all trust\n")
-        self._processes.append(
-            self.lab.start(
-                "lab", "exec", "db", "--", *as_user, str(PSQL), "-D", str(data), "-h", "*",
-                "-k", "", "-c", "fsync=off",
-            )
-        )  # fmt: skip
-        psql = ["psql", "-h", DB, "-U", "postgres", "-Atq", "-v", "ON_ERROR_STOP=1", "postgres"]
-        for _ in range(100):
-            probe = self.lab.run(
-                "lab", "exec", "client", "--", *psql, "-c", "select 1", check=False
-            )
-            if probe.strip() == "1":
-                break
-            time.sleep(0.1)
-        self.session = self.lab.start("lab", "exec", "client", "--", *psql)
-        self._processes.append(self.session)
-        return self
-
-    def ask(self, statement: str) -> str:
-        """The one line that a statement answers."""
-        self.session.stdin.write(statement + ";\n")
-        self.session.stdin.flush()
-        return str(self.session.stdout.readline().strip())
-
-    def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-            process.communicate(timeout=20)
-
-
-DB = "10.96.100.2"
-DATABASE = f"""
-apiVersion: v1
-kind: Pod
-metadata: {{name: db, labels: {{app: db}}}}
-spec: {{nodeName: node2, containers: [{{name: c}}]}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: db}}
-spec:
-  clusterIP: {DB}
-  clusterIPs: ["{DB}"]
-  selector: {{app: db}}
-  ports: [{{port: 5432}}]
-"""
-
-
 def test_removing_a_backend_breaks_only_its_own(lab: LabRun) -> None:
     """Sockets of the removed one are ended, those of the others go on."""
     process = hold(lab, ("lab", "exec", "client"), 40, VIP, 80)
@@ -287,73 +198,3 @@ def test_host_ports_and_health_checks_are_answered(lab: LabRun) -> None:
         for node in ("172.18.0.2", "172.18.0.3")
     }
     assert found == {"172.18.0.2": "200", "172.18.0.3": "503"}
-
-
-UDP_ECHO = """
-import socket, sys
-family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-to = (sys.argv[1], int(sys.argv[2]))
-good = 0
-for n in range(30):
-    s = socket.socket(family, socket.SOCK_DGRAM)
-    s.settimeout(3)
-    if n % 2:
-        s.connect(to)
-        s.send(b"%d" % n)
-        good += s.recv(100) == b"%d" % n and s.getpeername()[:2] == to
-    else:
-        s.sendto(b"%d" % n, to)
-        data, peer = s.recvfrom(100)
-        good += data == b"%d" % n and peer[:2] == to
-print(good)
-"""
-
-
-@pytest.mark.parametrize(
-    ("place", "host", "port"),
-    [
-        (("lab", "exec", "client"), VIP, 53),
-        (("lab", "exec", "client"), "fd00:10:96::100:1", 53),
-        (("lab", "node", "node1"), VIP, 53),
-        (("lab", "client", "ann"), "172.18.0.2", 30053),
-        (("lab", "client", "ann"), "fd00:18::2", 30053),
-    ],
-)
-def test_datagrams_are_echoed(lab: LabRun, place: tuple[str, ...], host: str, port: int) -> None:
-    """Connected and unconnected sockets hear the service that they asked."""
-    done = lab.run(*place, "--", "python3", "-c", UDP_ECHO, host, str(port))
-    assert done.strip() == "30"
-
-
-def test_a_stream_goes_through_a_service(lab: LabRun) -> None:
-    """iperf3 through a ClusterIP and, from outside, through a NodePort."""
-    lab.apply(
-        """
-apiVersion: v1
-kind: Pod
-metadata: {name: perf, labels: {app: perf}, annotations: {lab.axoneme.io/command: "iperf3 -s"}}
-spec: {nodeName: node2, containers: [{name: c}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: perf}
-spec:
-  type: NodePort
-  clusterIP: 10.96.100.3
-  clusterIPs: ["10.96.100.3"]
-  selector: {app: perf}
-  ports: [{port: 5201, nodePort: 30521}]
-"""
-    )
-    for place, host, port in (
-        (("lab", "exec", "client"), "10.96.100.3", "5201"),
-        (("lab", "client", "ann"), "172.18.0.2", "30521"),
-    ):
-        text = ""
-        for _ in range(20):
-            command = ["iperf3", "-c", host, "-p", port, "-t", "1", "-J"]
-            text = lab.run(*place, "--", *command, check=False)
-            if "sum_received" in text:
-                break
-            time.sleep(0.2)
-        assert json.loads(text)["end"]["sum_received"]["bytes"] > 1_000_000
