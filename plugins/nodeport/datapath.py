@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 SOURCE: Final = Path(__file__).with_name("nodeport.bpf.c")
 XDP_SOURCE: Final = Path(__file__).with_name("xdp.bpf.c")
 XDP_PROGRAM: Final = "from_netdev_xdp"
+TAIL_CALLS: Final = ("nodeport_serve", "nodeport_away", "nodeport_back", "nodeport_error")
 BEHIND_NAT: Final = 100
 """Source NAT finds out first whose answer a packet is."""
 STAGES: Final = (
@@ -29,7 +30,7 @@ def register(datapath: DatapathRegistry, constants: Mapping[str, int | str] | No
     datapath.define("AXO_NAT_SERVICES", 1)
     for name, value in (constants or {}).items():
         datapath.define(name, value)
-    for index, function in enumerate(("nodeport_serve", "nodeport_away", "nodeport_back")):
+    for index, function in enumerate(TAIL_CALLS):
         datapath.tail_call("axoscratch_nodeport", index, function)
     for point, order in STAGES:
         datapath.stage(point, f"nodeport_{point}", SOURCE, order=order)

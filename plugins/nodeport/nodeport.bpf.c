@@ -71,10 +71,12 @@ static __always_inline int nodeport_to_host(struct axo_ctx *ctx, const struct ax
  *	SERVE	a frontend was hit: finds the backend, and delivers if it is on this node
  *	AWAY	the backend is on another node
  *	BACK	its answer
+ *	ERROR	an ICMP error about such an answer, for the backend
  */
 #define NODEPORT_SERVE 0
 #define NODEPORT_AWAY  1
 #define NODEPORT_BACK  2
+#define NODEPORT_ERROR 3
 
 BPF_TABLE("prog", u32, u32, axoscratch_nodeport, 4);
 
@@ -126,6 +128,17 @@ static __always_inline u32 nodeport_tunnel(struct axo_ctx *ctx, const struct axo
 	axo_destination_lookup(ctx);
 	ctx->daddr = asked;
 	return axo_addr_is_zero(&ctx->node) ? 0 : device;
+}
+
+/* Through the tunnel to ctx->node: whoever it is comes from outside, never with this node's rights. */
+static __always_inline int nodeport_encap(struct __sk_buff *skb, struct axo_ctx *ctx, u32 device)
+{
+	int rc = axo_tunnel_set_key(skb, &ctx->node, AXO_ID_WORLD);
+
+	if (rc)
+		return rc;
+	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, device);
+	return bpf_redirect(device, 0);
 }
 
 /*
@@ -186,7 +199,7 @@ static __always_inline int nodeport_send_away(struct __sk_buff *skb, struct axo_
 {
 	struct axo_lb_work *w = axo_lb_work_get();
 	struct nodeport_way *way;
-	u32 zero = 0, device;
+	u32 zero = 0;
 	int rc;
 
 	way = axoscratch_np_way.lookup(&zero);
@@ -200,15 +213,9 @@ static __always_inline int nodeport_send_away(struct __sk_buff *skb, struct axo_
 	rc = nodeport_translate(skb, ctx, w, &way->from, way->tunnel);
 	if (rc != AXO_NEXT)
 		return rc;
-	device = way->tunnel;
-	if (!device)
+	if (!way->tunnel)
 		return axo_fib_send(skb, ctx, way->ifindex, &way->hop);
-	/* whoever it is comes from outside: never with the rights of this node */
-	rc = axo_tunnel_set_key(skb, &ctx->node, AXO_ID_WORLD);
-	if (rc)
-		return rc;
-	axo_trace(skb, ctx, AXO_TRACE_TO_OVERLAY, device);
-	return bpf_redirect(device, 0);
+	return nodeport_encap(skb, ctx, way->tunnel);
 }
 
 int nodeport_away(struct __sk_buff *skb)
@@ -236,6 +243,49 @@ static __always_inline int nodeport_deliver(struct __sk_buff *skb, struct axo_ct
 		return rc;
 	ctx->dst_identity = AXO_ID_HOST;
 	return AXO_STAGES(host_ingress);
+}
+
+/*
+ * It quotes what the backend has sent to whom it saw: with SNAT this node. To the backend's node, as any
+ * of the client's packets.
+ */
+static __always_inline int nodeport_send_error(struct __sk_buff *skb, struct axo_ctx *ctx)
+{
+	struct axo_lb_answer_work *a = axo_lb_answer_get();
+	struct axo_lb_work *w = axo_lb_work_get();
+	struct axo_nat_work *n = axo_nat_work_get();
+	u32 device;
+	int rc;
+
+	if (!a || !w || !n)
+		return -AXO_DROP_SNAT_NO_MAP_FOUND;
+	n->flow.saddr = a->quote.t.daddr;
+	n->flow.daddr = w->to;
+	n->flow.sport = a->quote.t.dport;
+	n->flow.dport = w->port;
+	n->flow.proto = a->quote.t.proto;
+	n->flow.dir = AXO_NAT_OUT;
+	n->flow.pad[0] = 0;
+	n->flow.pad[1] = 0;
+	if (axo_nat_peek(ctx->family, &n->flow, &n->seen)) {
+		rc = axo_nat_quote_rewrite(skb, ctx, &a->quote, AXO_NAT_DST, &n->seen.addr,
+					   n->seen.port);
+		if (rc)
+			return rc;
+	}
+	device = nodeport_tunnel(ctx, &w->to);
+	if (!device)
+		return axo_fib_forward(skb, ctx);
+	return nodeport_encap(skb, ctx, device);
+}
+
+int nodeport_error(struct __sk_buff *skb)
+{
+	struct axo_ctx *ctx = nodeport_ctx();
+
+	if (!ctx)
+		return TC_ACT_SHOT;
+	return nodeport_finish(skb, ctx, nodeport_send_error(skb, ctx));
 }
 
 int nodeport_serve(struct __sk_buff *skb)
@@ -279,6 +329,18 @@ int nodeport_back(struct __sk_buff *skb)
 	return nodeport_finish(skb, ctx, rc);
 }
 
+/* About an answer: to the backend if it is here, else in a program of its own. */
+static __always_inline int nodeport_translate_error(struct __sk_buff *skb, struct axo_ctx *ctx,
+						    struct axo_lb_work *w)
+{
+	int rc = axo_lb_error(skb, ctx, w);
+
+	if (rc != AXO_NEXT || !w->local || axo_endpoint_by_addr(&w->to))
+		return rc;
+	axoscratch_nodeport.call(skb, NODEPORT_ERROR);
+	return -AXO_DROP_MISSED_TAIL_CALL;
+}
+
 /* Stage from_netdev_translate, behind that of source NAT. */
 static __always_inline int nodeport_from_netdev_translate(struct __sk_buff *skb,
 							  struct axo_ctx *ctx)
@@ -292,7 +354,7 @@ static __always_inline int nodeport_from_netdev_translate(struct __sk_buff *skb,
 		return -AXO_DROP_MISSED_TAIL_CALL;
 	}
 	if (AXO_UNLIKELY(ctx->pkt & AXO_PKT_ICMP_ERROR))
-		return axo_lb_error(skb, ctx, w);
+		return nodeport_translate_error(skb, ctx, w);
 	if (!axo_lb_has_ports(ctx))
 		return AXO_NEXT;
 	if (axo_lb_find(&ctx->daddr, ctx->dport, ctx->proto)) {

@@ -21,6 +21,7 @@ static __always_inline int axo_lb_error(struct __sk_buff *skb, struct axo_ctx *c
 	struct axo_lb_flow *f;
 	int rc;
 
+	w->local = 0;
 	if (!a || (ctx->pkt & AXO_PKT_LATER))
 		return AXO_NEXT;
 	q = &a->quote;
@@ -45,6 +46,7 @@ static __always_inline int axo_lb_error(struct __sk_buff *skb, struct axo_ctx *c
 	rc = axo_nat_quote_rewrite(skb, ctx, q, AXO_NAT_SRC, &w->to, w->port);
 	if (!rc)
 		rc = axo_nat_rewrite(skb, ctx, AXO_NAT_DST, &w->to, 0);
+	w->local = !rc;
 	return rc ? rc : AXO_NEXT;
 }
 

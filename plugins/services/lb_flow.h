@@ -55,7 +55,7 @@ struct axo_lb_work {
 	struct axo_lb_flow fresh;
 	struct axo_addr to; /* network order: the backend's */
 	__be16 port;	    /* network order */
-	__u16 local;	    /* the backend is a pod of this node */
+	__u16 local;	    /* an ICMP error has been translated */
 	__u32 backend;	    /* id */
 	__u32 made;	    /* this packet has made the flow's entry */
 	struct axo_addr vip; /* network order: what the client has asked, for later programs */

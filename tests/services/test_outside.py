@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
-from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPerror, TCPerror
 from scapy.layers.inet6 import (
     ICMPv6DestUnreach,
     ICMPv6PacketTooBig,
@@ -164,6 +164,36 @@ def test_two_services_give_one_source_port_two_backends(
         assert chosen[0] == chosen[2]
         ended = lb.bench.run("from_netdev", ask(version, *node, "FA", sport), ifindex=LO)
         assert ended.verdict == REDIRECT
+
+
+@pytest.mark.parametrize("mode", ["snat", "dsr"])
+@pytest.mark.parametrize("version", FAMILIES)
+def test_an_error_about_an_answer_reaches_a_backend_elsewhere(
+    lb: Balancer, version: int, mode: str
+) -> None:
+    """It quotes what the backend has sent: with SNAT, to this node."""
+    tunnel(lb.bench)
+    flags = Flag.DSR if mode == "dsr" else Flag(0)
+    front = [(VIP[version], 80, Kind.LOAD_BALANCER)]
+    lb.put(service(1, front, [backend(1, FAR[version], 8080)], flags=flags))
+    asked = lb.bench.run("from_netdev", ask(version, VIP[version], 80), ifindex=LO)
+    seen, port = ends(sums_are_right(asked.data))[:2]
+    assert (seen == CLIENT[version]) == (mode == "dsr")
+    answer = frame(version, VIP[version], CLIENT[version])
+    answer = answer / TCP(sport=80, dport=4000, flags="A") / bytes(64)
+    quote = Ether(bytes(answer)).payload
+    router = {4: "198.51.100.77", 6: "2001:db8:51::77"}[version]
+    if version == 4:
+        error = frame(4, router, VIP[4]) / ICMP(type=3, code=4, nexthopmtu=1400) / quote
+    else:
+        error = frame(6, router, VIP[6]) / ICMPv6PacketTooBig(mtu=1400) / quote
+    done = lb.bench.run("from_netdev", error, ifindex=LO)
+    assert (done.verdict, done.drop) == (REDIRECT, "")
+    heard = sums_are_right(done.data)
+    outer, inner = (IP, IPerror) if version == 4 else (IPv6, IPerror6)
+    assert (heard[outer].src, heard[outer].dst) == (router, FAR[version])
+    assert (heard[inner].src, heard[inner].dst) == (FAR[version], seen)
+    assert (heard[TCPerror].sport, heard[TCPerror].dport) == (8080, port)
 
 
 @pytest.mark.parametrize("version", FAMILIES)
