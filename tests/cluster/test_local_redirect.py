@@ -100,7 +100,7 @@ def test_clients_get_their_own_nodes_pod(lab: LabRun) -> None:
 
 
 def test_a_file_of_services_is_served(lab: LabRun) -> None:
-    """It comes, is broken, which changes nothing, and goes."""
+    """It comes, is broken and is gone, which changes nothing, and is empty."""
     file: Path = lab.file  # type: ignore[attr-defined]
     pods = json.loads(lab.run("lab", "pods", "-o", "json"))
     [pod] = [p for p in pods if p["node"] == "node2"]
@@ -112,4 +112,7 @@ def test_a_file_of_services_is_served(lab: LabRun) -> None:
     assert eventually(lambda: "endpoints[0].addresses[0]" in lab.run(*report, check=False), True)
     assert nodes(lab, "node1", "10.96.9.9") == {"node2"}
     file.unlink()
+    assert eventually(lambda: "No such file" in lab.run(*report, check=False), True)
+    assert nodes(lab, "node1", "10.96.9.9") == {"node2"}
+    file.write_text("")
     assert eventually(lambda: nodes(lab, "node1", "10.96.9.9"), set())
