@@ -15,6 +15,7 @@ demo: setup ## two nodes, pods, policies, the matrix and the drops; cleans up
 	@.venv/bin/axoneme lab demo
 
 test: setup ## every test; what is skipped is listed with the missing capability
+	@scripts/build-kubernetes >/dev/null || echo "tests with a real Kubernetes are skipped"
 	$(PYTEST) -n 2 --dist loadscope -q -m "not serial"
 	$(PYTEST) -q -m serial
 

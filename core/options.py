@@ -104,6 +104,36 @@ def _paths(options: OptionRegistry) -> None:
         "/var/lib/axoneme/store",
         "Folder of manifests, when store=folder",
     )
+    add(
+        "k8s-kubeconfig-path",
+        "string",
+        "",
+        "Kubeconfig, when store=kubernetes; without it the pod's service account",
+        helm="kubeConfigPath",
+    )
+    add(
+        "k8s-api-server-urls",
+        "strings",
+        "",
+        "API servers to try in turn, in place of the one that the kubeconfig names",
+        helm="k8s.apiServerURLs",
+    )
+    add(
+        "k8s-client-qps",
+        "float",
+        10.0,
+        "Requests a second to the API server; watches count once",
+        min=0,
+        helm="k8sClientRateLimit.qps",
+    )
+    add(
+        "k8s-client-burst",
+        "int",
+        20,
+        "Requests at once beyond that",
+        min=1,
+        helm="k8sClientRateLimit.burst",
+    )
 
 
 def _network(options: OptionRegistry) -> None:

@@ -20,6 +20,11 @@ def open_store(config: Config, plugins: PluginManager) -> Store:
     plugins.call("axoneme_register_kinds", kinds=kinds)
     if config.text("store") == "folder":
         return FolderStore(config.path("store-path"), kinds)
-    raise ConfigError(
-        f"key store: {config.text('store')} is not built in yet", hint="use store=folder"
-    )
+    try:
+        from axoneme.core.k8s.open import open_kubernetes  # noqa: PLC0415 # an optional part
+    except ImportError as error:
+        raise ConfigError(
+            f"key store is kubernetes, and a library is missing: {error}",
+            hint="pip install 'axoneme[kubernetes]'",
+        ) from error
+    return open_kubernetes(config, kinds)

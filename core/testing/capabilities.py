@@ -40,7 +40,16 @@ _EXTRA = {"geneve": ("external",), "vxlan": ("external",)}
 
 
 def missing(capability: str) -> str:
-    """Why ``capability`` is not there, or ``""``. Known: ``root``, ``device:KIND``."""
+    """Why ``capability`` is not there, or ``""``.
+
+    Known: ``root``, ``device:KIND``, ``kubernetes`` (a real API server's executables).
+    """
+    if capability == "kubernetes":
+        from axoneme.core.testing.apiserver import executables  # noqa: PLC0415 - seldom asked
+
+        return (
+            "" if executables() else "kube-apiserver and etcd (scripts/build-kubernetes needs Go)"
+        )
     if capability == "root":
         return "" if is_root() else "root (CAP_NET_ADMIN, CAP_BPF)"
     sort, _, name = capability.partition(":")

@@ -1,0 +1,189 @@
+"""One kind, followed once for the whole process: list in pages, watch, and what may go wrong.
+
+    list ─► watch ──── cut, timeout ──► watch from the last version
+      ▲       └─ 410, too old ─┐
+      └────────────────────────┘
+
+A second list is compared with what is known, so whoever listens hears of differences alone.
+Bookmarks move the version on while nothing changes, so a watch can nearly always be taken up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from typing import Any, Final
+
+from axoneme.core.errors import AxonemeError, InvalidObjectError, NotFoundError
+from axoneme.core.k8s import paths
+from axoneme.core.k8s.client import ApiClient, GoneError, pause
+from axoneme.core.k8s.slim import slim
+from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
+from axoneme.core.store.kinds import Kind
+from axoneme.core.store.model import StoreEvent
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = "500"
+WATCH_SECONDS: Final = (300, 600)
+"""A watch ends by itself after a while, each at another time."""
+SILENCE: Final = 150.0
+"""Seconds without even a bookmark, which comes each minute: the connection is dead."""
+MOST_LINE: Final = 8 << 20
+
+
+class Feed:
+    """Objects of a kind as they are now, and queues of those who want to hear of changes."""
+
+    def __init__(self, client: ApiClient, kind: Kind) -> None:
+        self.kind = kind
+        self.objects: dict[ObjectKey, ClusterObject] = {}
+        self.synced = False
+        self.lists = 0
+        """How often everything was listed; more than once is worth a look."""
+        self.problem = ""
+        self._client = client
+        self._queues: set[asyncio.Queue[StoreEvent]] = set()
+        self._version = ""
+
+    def subscribe(self) -> tuple[asyncio.Queue[StoreEvent], list[StoreEvent]]:
+        """A queue of what comes, and what there is already."""
+        queue: asyncio.Queue[StoreEvent] = asyncio.Queue()
+        self._queues.add(queue)
+        there = [StoreEvent("added", o.key, o) for o in self.objects.values()]
+        return queue, [*there, StoreEvent("synced")] if self.synced else there
+
+    def unsubscribe(self, queue: asyncio.Queue[StoreEvent]) -> None:
+        """No more of it."""
+        self._queues.discard(queue)
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        attempt = 0
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+                attempt, self.problem = 0, ""
+            except GoneError:
+                log.info("watch is too old, listing again", extra={"kind": self.kind.kind})
+                self._version = ""
+            except NotFoundError:  # a kind that the cluster has not got, or not yet
+                self._not_served()
+                attempt += 1
+                await asyncio.sleep(pause(min(attempt, 5)))
+            except AxonemeError as error:
+                if not self.problem:
+                    extra = {"kind": self.kind.kind, "error": str(error)}
+                    log.warning("watch interrupted", extra=extra)
+                self.problem = str(error)
+                attempt += 1
+                await asyncio.sleep(pause(attempt))
+
+    def _not_served(self) -> None:
+        self.problem = f"the API server has no {self.kind.plural}.{self.kind.group or 'core'}"
+        for key in list(self.objects):
+            self._drop(key)
+        self._mark()
+
+    async def _list(self) -> None:
+        seen: set[ObjectKey] = set()
+        path, token = paths.collection(self.kind), ""
+        self.lists += 1
+        while True:
+            query = {"limit": PAGE} | ({"continue": token} if token else {})
+            page = await self._client.call("GET", path, self.kind.plural, query=query)
+            for body in page.get("items") or ():
+                seen.add(self._take(body))
+            meta = page.get("metadata") or {}
+            token = str(meta.get("continue") or "")
+            if not token:
+                break
+        for key in [k for k in self.objects if k not in seen]:
+            self._drop(key)
+        self._version = str(meta.get("resourceVersion") or "")
+        self.problem = ""
+        self._mark()
+
+    async def _watch(self) -> None:
+        query = {
+            "watch": "1",
+            "resourceVersion": self._version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),
+        }
+        path = paths.collection(self.kind)
+        rest = b""
+        async with self._client.stream(path, query, SILENCE) as body:
+            self.problem = ""
+            async for chunk in body.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > MOST_LINE:
+                    raise InvalidObjectError(path, "", f"a line of over {MOST_LINE} bytes")
+                for line in lines:
+                    if line:
+                        self._event(json.loads(line))
+
+    def _event(self, event: dict[str, Any]) -> None:
+        kind, body = event.get("type"), event.get("object") or {}
+        if kind == "ERROR":
+            message = str(body.get("message") or "the watch ended")
+            if body.get("code") == 410:
+                raise GoneError(message)
+            raise InvalidObjectError(paths.collection(self.kind), "", message)
+        self._version = str((body.get("metadata") or {}).get("resourceVersion") or self._version)
+        if kind in ("ADDED", "MODIFIED"):
+            self._take(body)
+        elif kind == "DELETED":
+            self._drop(key_of(self.kind.kind, body))
+
+    def _take(self, body: dict[str, Any]) -> ObjectKey:
+        obj = read(self.kind, body)
+        old = self.objects.get(obj.key)
+        if old is None or old.resource_version != obj.resource_version:
+            self.objects[obj.key] = obj
+            self._tell(StoreEvent("added" if old is None else "modified", obj.key, obj))
+        return obj.key
+
+    def _drop(self, key: ObjectKey) -> None:
+        if self.objects.pop(key, None) is not None:
+            self._tell(StoreEvent("deleted", key))
+
+    def _mark(self) -> None:
+        if not self.synced:
+            self.synced = True
+            self._tell(StoreEvent("synced"))
+
+    def _tell(self, event: StoreEvent) -> None:
+        for queue in self._queues:
+            queue.put_nowait(event)
+
+
+def key_of(kind: str, body: dict[str, Any]) -> ObjectKey:
+    """Of an object that the server has sent."""
+    meta = body.get("metadata") or {}
+    return ObjectKey(kind, str(meta.get("namespace") or ""), str(meta.get("name") or ""))
+
+
+def read(kind: Kind, body: dict[str, Any], *, whole: bool = False) -> ClusterObject:
+    """An object that the server has sent; in lists it has no head. The server has checked it.
+
+    Not ``whole``: only what is read of it.
+    """
+    if not whole:
+        body = slim(kind.kind, body)
+    body.setdefault("apiVersion", kind.api_version)
+    body.setdefault("kind", kind.kind)
+    meta = body["metadata"]
+    return ClusterObject(
+        key_of(kind.kind, body),
+        body["apiVersion"],
+        str(meta.get("uid") or ""),
+        str(meta.get("resourceVersion") or ""),
+        meta.get("labels") or EMPTY,
+        meta.get("annotations") or EMPTY,
+        body,
+    )

@@ -1,0 +1,183 @@
+""":class:`axoneme.core.store.model.Store` over a Kubernetes API server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Final
+
+from axoneme.core.errors import NotFoundError
+from axoneme.core.k8s import paths
+from axoneme.core.k8s.access import Access
+from axoneme.core.k8s.client import APPLY, JSON_PATCH, ApiClient
+from axoneme.core.k8s.feed import PAGE, Feed, read
+from axoneme.core.k8s.leases import Leases
+from axoneme.core.k8s.limits import TokenBucket
+from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.store import manifest
+from axoneme.core.store.kinds import Kind, KindRegistry
+from axoneme.core.store.model import StoreEvent
+
+MANAGER: Final = "axoneme"
+"""Whose the fields are that we apply (server-side apply)."""
+
+
+class KubernetesStore:
+    """Verbs are requests; each kind is watched once, however many listen."""
+
+    def __init__(
+        self,
+        access: Access,
+        kinds: KindRegistry | None = None,
+        *,
+        qps: float = 0.0,
+        burst: int = 1,
+        manager: str = MANAGER,
+    ) -> None:
+        self.kinds = kinds or KindRegistry()
+        self.client = ApiClient(access, TokenBucket(qps, burst))
+        self.feeds: dict[str, Feed] = {}
+        self.manager = manager
+        self._leases = Leases(self.client)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # Reading
+
+    async def list(self, kind: str) -> list[ClusterObject]:
+        """Every object of a kind, in pages."""
+        known, found, token = paths.known(self.kinds, kind), [], ""
+        while True:
+            query = {"limit": PAGE} | ({"continue": token} if token else {})
+            path = paths.collection(known)
+            page = await self.client.call("GET", path, known.plural, query=query)
+            found += [read(known, body) for body in page.get("items") or ()]
+            token = str((page.get("metadata") or {}).get("continue") or "")
+            if not token:
+                return found
+
+    async def get(self, key: ObjectKey) -> ClusterObject:
+        """One object."""
+        kind = paths.known(self.kinds, key.kind)
+        return self._as_is(kind, await self.client.call("GET", paths.single(kind, key), str(key)))
+
+    async def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
+        """What there is, ``synced``, then changes."""
+        feed = self._feed(kind)
+        queue, there = feed.subscribe()
+        try:
+            for event in there:
+                if not name or event.key is None or event.key.name == name:
+                    yield event
+            while True:
+                event = await queue.get()
+                if not name or event.key is None or event.key.name == name:
+                    yield event
+        finally:
+            feed.unsubscribe(queue)
+
+    def _feed(self, kind: str) -> Feed:
+        feed = self.feeds.get(kind)
+        if feed is None:
+            feed = self.feeds[kind] = Feed(self.client, paths.known(self.kinds, kind))
+            self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {kind}"))
+        return feed
+
+    # Writing
+
+    async def create(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Create, exclusively; a status is written behind it."""
+        kind, key = self._of(body)
+        path = paths.collection(kind, key.namespace)
+        made = await self.client.call("POST", path, str(key), body=_bare(body))
+        obj = self._as_is(kind, made)
+        if body.get("status") and obj.status != body["status"]:
+            with contextlib.suppress(NotFoundError):  # a kind whose status is no part of its own
+                return await self.update_status(key, body["status"])
+        return obj
+
+    async def update(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Replace all but the status, with conflict detection."""
+        kind, key = self._of(body)
+        meta = dict(body["metadata"])
+        if not meta.get("resourceVersion"):
+            meta["resourceVersion"] = (await self.get(key)).resource_version
+        whole = {**body, "metadata": meta}
+        path = paths.single(kind, key)
+        return self._as_is(kind, await self.client.call("PUT", path, str(key), body=whole))
+
+    async def apply(self, body: Mapping[str, Any]) -> ClusterObject:
+        """Server-side apply: fields of ours that are left out go, those of others stay."""
+        kind, key = self._of(body)
+        query = {"fieldManager": self.manager, "force": "true"}
+        meta = {k: v for k, v in body["metadata"].items() if k not in _SERVERS}
+        wanted = {**body, "metadata": {**meta, **_place(key)}}
+        wanted.pop("status", None)
+        answer = await self.client.call(
+            "PATCH", paths.single(kind, key), str(key), query=query, body=wanted, content=APPLY
+        )
+        return self._as_is(kind, answer)
+
+    async def update_status(
+        self, key: ObjectKey, status: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Replace the status alone."""
+        kind = paths.known(self.kinds, key.kind)
+        steps: list[dict[str, Any]] = [{"op": "add", "path": "/status", "value": dict(status)}]
+        if version:  # a version that is not the present one is a conflict
+            lock = {"op": "replace", "path": "/metadata/resourceVersion", "value": version}
+            steps.insert(0, lock)
+        path = paths.single(kind, key, "status")
+        answer = await self.client.call("PATCH", path, str(key), body=steps, content=JSON_PATCH)
+        return self._as_is(kind, answer)
+
+    async def delete(self, key: ObjectKey, version: str = "") -> None:
+        """Delete, with conflict detection when a version is given."""
+        kind = paths.known(self.kinds, key.kind)
+        options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
+        if version:
+            options["preconditions"] = {"resourceVersion": version}
+        if key.kind == "Pod":
+            options["gracePeriodSeconds"] = 0
+        await self.client.call("DELETE", paths.single(kind, key), str(key), body=options)
+
+    async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
+        """Take or renew a lease."""
+        return await self._leases.acquire(name, holder, duration)
+
+    async def close(self) -> None:
+        """Stop watching, let go of connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+
+    # What status and metrics say
+
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the connection and with watches; empty if nothing is."""
+        found = [self.client.problem, *(f.problem for f in self.feeds.values())]
+        return tuple(dict.fromkeys(p for p in found if p))
+
+    def _of(self, body: Mapping[str, Any]) -> tuple[Kind, ObjectKey]:
+        key = manifest.key_of(body, self.kinds)
+        return paths.known(self.kinds, key.kind), key
+
+    @staticmethod
+    def _as_is(kind: Kind, body: dict[str, Any]) -> ClusterObject:
+        """One object whole: whoever reads it to write it back must lose nothing."""
+        return read(kind, body, whole=True)
+
+
+_SERVERS: Final = frozenset({"uid", "resourceVersion", "creationTimestamp", "generation",
+                             "managedFields", "selfLink"})  # fmt: skip
+
+
+def _place(key: ObjectKey) -> dict[str, str]:
+    return {"name": key.name} | ({"namespace": key.namespace} if key.namespace else {})
+
+
+def _bare(body: Mapping[str, Any]) -> dict[str, Any]:
+    """To create: without what is the server's to say."""
+    meta = {k: v for k, v in body["metadata"].items() if k not in _SERVERS}
+    return {**body, "metadata": meta}

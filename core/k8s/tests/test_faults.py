@@ -1,0 +1,224 @@
+"""A real API server behind a proxy that cuts, refuses and forgets; and one that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from axoneme.core.errors import StoreError
+from axoneme.core.k8s.access import open_access
+from axoneme.core.k8s.store import KubernetesStore
+from axoneme.core.model.objects import ObjectKey
+from axoneme.core.testing.apiserver import ApiServer, api_server
+from axoneme.core.testing.capabilities import missing
+from axoneme.core.testing.faults import FaultProxy
+
+NUMBERS = count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """One of their own: it is killed."""
+    if why := missing("kubernetes"):
+        pytest.skip(why)
+    with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
+        yield running
+
+
+def run(server: ApiServer, work: Callable[[KubernetesStore, FaultProxy], Awaitable[None]]) -> None:
+    """A store whose requests all go through a proxy."""
+
+    async def whole() -> None:
+        async with FaultProxy(server).running() as proxy:
+            access = await open_access(str(server.kubeconfig), (proxy.url,))
+            store = KubernetesStore(access)
+            try:
+                await asyncio.wait_for(work(store, proxy), 90)
+            finally:
+                await store.close()
+
+    asyncio.run(whole())
+
+
+def body(called: str, **data: str) -> dict[str, Any]:
+    """A ConfigMap."""
+    metadata = {"name": called, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+class View:
+    """What a listener knows, kept by what it is told."""
+
+    def __init__(self, store: KubernetesStore) -> None:
+        self.versions: dict[str, str] = {}
+        self.synced = asyncio.Event()
+        self.syncs = 0
+        self._task = asyncio.create_task(self._follow(store))
+
+    async def _follow(self, store: KubernetesStore) -> None:
+        async for event in store.watch("ConfigMap"):
+            if event.type == "synced":
+                self.syncs += 1
+                self.synced.set()
+            elif event.type == "deleted":
+                assert event.key is not None
+                del self.versions[event.key.name]
+            else:
+                assert event.obj is not None
+                self.versions[event.obj.key.name] = event.obj.resource_version
+
+    async def equals(self, truth: KubernetesStore) -> None:
+        """Until it knows just what there is."""
+        for _ in range(600):
+            there = {o.key.name: o.resource_version for o in await truth.list("ConfigMap")}
+            if there == self.versions:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{self.versions} is not {there}")
+
+    def close(self) -> None:
+        """Listen no more."""
+        self._task.cancel()
+
+
+def test_cut_watches_go_on_where_they_were(server: ApiServer) -> None:
+    """Nothing is lost, and nothing is listed again."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        view, word = View(store), f"cut{next(NUMBERS)}"
+        await view.synced.wait()
+        for n in range(20):
+            await store.create(body(f"{word}-{n}"))
+            if n % 4 == 0:
+                proxy.cut_watches()
+            if n % 5 == 4:
+                await store.delete(ObjectKey("ConfigMap", "default", f"{word}-{n - 2}"))
+        lists = proxy.counts["list"]
+        assert lists == 1
+        await view.equals(store)
+        assert view.syncs == 1
+        assert store.feeds["ConfigMap"].lists == 1
+        view.close()
+
+    run(server, work)
+
+
+def test_a_version_that_is_too_old_is_listed_again_and_compared(server: ApiServer) -> None:
+    """The listener hears of differences alone."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        view, word = View(store), f"old{next(NUMBERS)}"
+        await view.synced.wait()
+        gone = [True]
+
+        def refuse(request: web.Request) -> web.Response | None:
+            if request.query.get("watch") == "1" and gone:
+                return web.json_response({"code": 410, "message": "too old"}, status=410)
+            return None
+
+        await store.create(body(f"{word}-a"))
+        await view.equals(store)
+        proxy.refuse = refuse
+        proxy.cut_watches()
+        await store.create(body(f"{word}-b"))
+        await store.delete(ObjectKey("ConfigMap", "default", f"{word}-a"))
+        while store.feeds["ConfigMap"].lists < 2:
+            await asyncio.sleep(0.05)
+        gone.clear()
+        await view.equals(store)
+        assert f"{word}-a" not in view.versions
+        assert view.syncs == 1
+        view.close()
+
+    run(server, work)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again(server: ApiServer, status: int) -> None:
+    """When it says so; a verb that may not be repeated too, since it was not done."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        left, one = [3], f"busy{next(NUMBERS)}"
+
+        def refuse(_: web.Request) -> web.Response | None:
+            if left[0]:
+                left[0] -= 1
+                return web.Response(status=status, headers={"Retry-After": "0"})
+            return None
+
+        proxy.refuse = refuse
+        made = await store.create(body(one, a="1"))
+        assert made.body["data"] == {"a": "1"}
+        left[0] = 99
+        with pytest.raises(StoreError, match=str(status)):
+            await store.get(made.key)
+
+    run(server, work)
+
+
+def test_a_refusal_names_object_and_words(server: ApiServer) -> None:
+    """Of RBAC, say."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        text = {"message": "cannot get resource", "reason": "Forbidden"}
+        proxy.refuse = lambda _: web.json_response(text, status=403)
+        with pytest.raises(StoreError, match=r"ConfigMap default/x.*cannot get resource"):
+            await store.get(ObjectKey("ConfigMap", "default", "x"))
+
+    run(server, work)
+
+
+def test_a_server_that_dies_and_comes_back_is_caught_up_with(server: ApiServer) -> None:
+    """Meanwhile the listener keeps what it knows, and the store says what is wrong."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        view, word = View(store), f"dies{next(NUMBERS)}"
+        await view.synced.wait()
+        await store.create(body(f"{word}-a"))
+        await view.equals(store)
+        known = dict(view.versions)
+        server.kill("kube-apiserver")
+        while not store.problems():
+            await asyncio.sleep(0.05)
+        assert view.versions == known
+        await asyncio.to_thread(server.start_api)
+        await store.create(body(f"{word}-b"))
+        await view.equals(store)
+        assert f"{word}-b" in view.versions
+        assert not store.problems()
+        view.close()
+
+    run(server, work)
+
+
+def test_another_server_is_tried(server: ApiServer, tmp_path: Path) -> None:
+    """Of a list: the first one is not there."""
+
+    async def work() -> None:
+        access = await open_access(str(server.kubeconfig), ("https://127.0.0.1:1", server.url))
+        store = KubernetesStore(access)
+        try:
+            assert await store.list("Namespace")
+            assert access.server == server.url
+        finally:
+            await store.close()
+
+    asyncio.run(work())
+
+
+def test_a_kind_that_is_not_served_yet_is_empty(server: ApiServer) -> None:
+    """Its objects come when its definition has come."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        events = store.watch("CiliumCIDRGroup")
+        first = await anext(events)
+        assert first.type == "synced"
+        assert "ciliumcidrgroups.cilium.io" in store.problems()[0]
+
+    run(server, work)
