@@ -40,6 +40,8 @@ class KubernetesStore:
         self.feeds: dict[str, Feed] = {}
         self.manager = manager
         self._leases = Leases(self.client)
+        self._plain: set[str] = set()
+        """Kinds whose status has no address of its own."""
         self._tasks: list[asyncio.Task[None]] = []
 
     # Reading
@@ -127,9 +129,17 @@ class KubernetesStore:
         if version:  # a version that is not the present one is a conflict
             lock = {"op": "replace", "path": "/metadata/resourceVersion", "value": version}
             steps.insert(0, lock)
-        path = paths.single(kind, key, "status")
-        answer = await self.client.call("PATCH", path, str(key), body=steps, content=JSON_PATCH)
+        if key.kind not in self._plain:
+            path = paths.single(kind, key, "status")
+            with contextlib.suppress(NotFoundError):
+                return self._as_is(kind, await self._patch(path, key, steps))
+        # no such object, or a kind whose status is no part of its own (CiliumEndpoint)
+        answer = await self._patch(paths.single(kind, key), key, steps)
+        self._plain.add(key.kind)
         return self._as_is(kind, answer)
+
+    async def _patch(self, path: str, key: ObjectKey, steps: Any) -> dict[str, Any]:
+        return await self.client.call("PATCH", path, str(key), body=steps, content=JSON_PATCH)
 
     async def delete(self, key: ObjectKey, version: str = "") -> None:
         """Delete, with conflict detection when a version is given."""
@@ -144,6 +154,12 @@ class KubernetesStore:
     async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
         """Take or renew a lease."""
         return await self._leases.acquire(name, holder, duration)
+
+    async def prepare(self) -> None:
+        """Install the definitions of our kinds."""
+        from axoneme.core.k8s.definitions.install import install  # noqa: PLC0415 # operators only
+
+        await install(self)
 
     async def close(self) -> None:
         """Stop watching, let go of connections."""

@@ -153,8 +153,14 @@ class Operator:
         self.leading = True
         self._runner = TaskGroupRunner()
         self._runner.start()
-        for name, work in self._work.items():
-            self._runner.spawn(name, work)
+        self._runner.spawn("prepare the store", self._begin)
+
+    async def _begin(self) -> None:
+        """The work, once the store knows its kinds: an unknown one would look empty."""
+        await self.store.prepare()
+        if self._runner is not None:
+            for name, work in self._work.items():
+                self._runner.spawn(name, work)
 
     async def _yield(self) -> None:
         self.leading = False

@@ -76,6 +76,9 @@ class FolderStore:
         """Take or renew a lease."""
         return await self._do(self.engine.acquire_lease, name, holder, duration)
 
+    async def prepare(self) -> None:
+        """A folder takes every kind."""
+
     async def close(self) -> None:
         """Stop watching and let go of the thread."""
         if self._pump is not None:

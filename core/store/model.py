@@ -72,6 +72,10 @@ class Store(Protocol):
         """Take or renew a lease for ``duration`` seconds; ``False`` when another holds it."""
         ...
 
+    async def prepare(self) -> None:
+        """Make the place ready for our kinds; the leading operator asks for it, again and again."""
+        ...
+
     async def close(self) -> None:
         """Let go of files, sockets and watches."""
         ...

@@ -1,0 +1,1 @@
+"""Definitions of our kinds for the API server (CustomResourceDefinition)."""
