@@ -66,6 +66,7 @@ def register(metrics: MetricRegistry, agent: Agent) -> None:
     )
     _reconcilers(metrics, agent)
     _traffic(metrics, agent)
+    _store(metrics, agent)
 
 
 def _reconcilers(metrics: MetricRegistry, agent: Agent) -> None:
@@ -79,6 +80,16 @@ def _reconcilers(metrics: MetricRegistry, agent: Agent) -> None:
             for name, reconciler in agent.reconcilers.items()
             for (state,), number in count(s.state for s in reconciler.statuses.values())
         ],
+    )
+
+
+def _store(metrics: MetricRegistry, agent: Agent) -> None:
+    """Requests to the API server."""
+    metrics.collect_counter(
+        "k8s_client_api_calls_total",
+        "requests to the API server by server, verb and answer",
+        ["host", "method", "return_code"],
+        lambda: [(labels, float(number)) for labels, number in agent.store.calls().items()],
     )
 
 

@@ -27,7 +27,7 @@ def package_version() -> str:
 def build_report(agent: Agent) -> StatusReport:
     """Everything that ``axoneme status`` shows; a plugin that fails here is a line of its own."""
     report = StatusReport()
-    report.line("Store", _store(agent))
+    _store(agent, report)
     report.line("Device Mode", agent.config.text("datapath-mode"))
     report.line("Global Identity Range", f"min {MIN_CLUSTER}, max {MAX_CLUSTER}")
     _events(agent, report)
@@ -51,10 +51,12 @@ def build_report(agent: Agent) -> StatusReport:
     return report
 
 
-def _store(agent: Agent) -> str:
-    kind = agent.config.text("store")
-    where = f" {agent.config.text('store-path')}" if kind == "folder" else ""
-    return f"Ok   {kind}{where}"
+def _store(agent: Agent, report: StatusReport) -> None:
+    """Where objects live; while that is away the node goes on with what it knows."""
+    problems = agent.store.problems()
+    health = Health.WARNING if problems else Health.OK
+    report.line("Store", f"{'Warning' if problems else 'Ok'}   {agent.store.about()}")
+    report.component("store", health, "; ".join(problems[:3]))
 
 
 def _tasks(agent: Agent, report: StatusReport) -> None:

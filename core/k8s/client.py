@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -50,12 +51,14 @@ def pause(attempt: int) -> float:
 
 
 class ApiClient:
-    """One process's connections. ``requests`` counts by verb and path's last word, for metrics."""
+    """One process's connections."""
 
     def __init__(self, access: Access, limit: TokenBucket | None = None) -> None:
         self.access = access
         self.problem = ""
         """Why the server cannot be reached; empty while it can."""
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        """Requests so far, by server, verb and answer (``error``: none came)."""
         self._limit = limit
         self._session: aiohttp.ClientSession | None = None
 
@@ -115,9 +118,11 @@ class ApiClient:
         headers = await self.access.headers()
         if data is not None:
             headers["Content-Type"] = content
+        server = self.access.server
+        self.counts[server, method, "error"] += 1  # until one comes
         async with self._open().request(
             method,
-            self.access.server + path,
+            server + path,
             params=query,
             data=data,
             headers=headers,
@@ -125,6 +130,8 @@ class ApiClient:
             timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
         ) as answer:
             wait = answer.headers.get("Retry-After", "")
+            self.counts[server, method, "error"] -= 1
+            self.counts[server, method, str(answer.status)] += 1
             return answer.status, await answer.text(), float(wait) if wait.isdigit() else 0.0
 
     async def _unreachable(self, method: str, error: Exception, attempt: int) -> None:
@@ -150,6 +157,7 @@ class ApiClient:
                 ssl=self.access.context(),
                 timeout=timeout,
             ) as answer:
+                self.counts[self.access.server, "WATCH", str(answer.status)] += 1
                 if answer.status >= 400:
                     raise _error(answer.status, await answer.text(), path)
                 self.problem = ""

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from axoneme.core.errors import NotFoundError
+from axoneme.core.errors import AxonemeError, NotFoundError
 from axoneme.core.k8s import paths
 from axoneme.core.k8s.access import Access
-from axoneme.core.k8s.client import APPLY, JSON_PATCH, ApiClient
+from axoneme.core.k8s.client import APPLY, JSON_PATCH, ApiClient, pause
 from axoneme.core.k8s.feed import PAGE, Feed, read
 from axoneme.core.k8s.leases import Leases
 from axoneme.core.k8s.limits import TokenBucket
@@ -39,6 +39,8 @@ class KubernetesStore:
         self.client = ApiClient(access, TokenBucket(qps, burst))
         self.feeds: dict[str, Feed] = {}
         self.manager = manager
+        self.version = ""
+        """Of the server, in Cilium's words; empty until it has been reached."""
         self._leases = Leases(self.client)
         self._plain: set[str] = set()
         """Kinds whose status has no address of its own."""
@@ -81,6 +83,8 @@ class KubernetesStore:
     def _feed(self, kind: str) -> Feed:
         feed = self.feeds.get(kind)
         if feed is None:
+            if not self.feeds:
+                self._tasks.append(asyncio.create_task(self._learn_version(), name="version"))
             feed = self.feeds[kind] = Feed(self.client, paths.known(self.kinds, kind))
             self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {kind}"))
         return feed
@@ -169,6 +173,22 @@ class KubernetesStore:
         await self.client.close()
 
     # What status and metrics say
+
+    def about(self) -> str:
+        """Version and server."""
+        return f"kubernetes {self.version or 'of unknown version'} at {self.client.access.server}"
+
+    def calls(self) -> Mapping[tuple[str, str, str], int]:
+        """By server, verb and answer."""
+        return +self.client.counts
+
+    async def _learn_version(self) -> None:
+        while not self.version:
+            with contextlib.suppress(AxonemeError):
+                found = await self.client.call("GET", "/version", "the API server's version")
+                git, platform = found.get("gitVersion", "?"), found.get("platform", "?")
+                self.version = f"{found.get('major')}.{found.get('minor')} ({git}) [{platform}]"
+            await asyncio.sleep(pause(5))
 
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the connection and with watches; empty if nothing is."""

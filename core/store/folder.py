@@ -76,6 +76,18 @@ class FolderStore:
         """Take or renew a lease."""
         return await self._do(self.engine.acquire_lease, name, holder, duration)
 
+    def about(self) -> str:
+        """The folder."""
+        return f"folder {self.engine.root}"
+
+    def problems(self) -> tuple[str, ...]:
+        """A folder is always there, or its verbs fail."""
+        return ()
+
+    def calls(self) -> Mapping[tuple[str, str, str], int]:
+        """None."""
+        return {}
+
     async def prepare(self) -> None:
         """A folder takes every kind."""
 

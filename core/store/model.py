@@ -72,6 +72,18 @@ class Store(Protocol):
         """Take or renew a lease for ``duration`` seconds; ``False`` when another holds it."""
         ...
 
+    def about(self) -> str:
+        """What and where it is, for people."""
+        ...
+
+    def problems(self) -> tuple[str, ...]:
+        """What keeps it from being up to date; empty if nothing does."""
+        ...
+
+    def calls(self) -> Mapping[tuple[str, str, str], int]:
+        """Requests over a network so far, by server, verb and answer; empty without any."""
+        ...
+
     async def prepare(self) -> None:
         """Make the place ready for our kinds; the leading operator asks for it, again and again."""
         ...

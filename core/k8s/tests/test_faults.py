@@ -182,7 +182,10 @@ def test_a_server_that_dies_and_comes_back_is_caught_up_with(server: ApiServer) 
         await view.synced.wait()
         await store.create(body(f"{word}-a"))
         await view.equals(store)
+        while not store.version:
+            await asyncio.sleep(0.05)
         known = dict(view.versions)
+        assert "1.34 (v1.34" in store.about()
         server.kill("kube-apiserver")
         while not store.problems():
             await asyncio.sleep(0.05)
@@ -192,6 +195,9 @@ def test_a_server_that_dies_and_comes_back_is_caught_up_with(server: ApiServer) 
         await view.equals(store)
         assert f"{word}-b" in view.versions
         assert not store.problems()
+        calls = store.calls()
+        assert calls[proxy.url, "POST", "201"] == 2
+        assert sum(n for (_, verb, _), n in calls.items() if verb == "WATCH") >= 2
         view.close()
 
     run(server, work)
