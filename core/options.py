@@ -11,7 +11,7 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
-from axoneme.core import packet_path_options
+from axoneme.core import packet_path_options, store_options
 from axoneme.core.config import OptionRegistry
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def register(options: OptionRegistry) -> None:
     _attachment(options)
     _identities(options)
     packet_path_options.register(options)
+    store_options.register(options)
     _process(options)
     _operator(options)
 
@@ -90,49 +91,6 @@ def _paths(options: OptionRegistry) -> None:
         _default_socket,
         "Socket of the local API; <state-dir>/axoneme.sock when not given",
         component="agent",
-    )
-    add(
-        "store",
-        "string",
-        "folder",
-        "Where cluster objects live: a folder of manifests, or the Kubernetes API",
-        choices=("folder", "kubernetes"),
-    )
-    add(
-        "store-path",
-        "string",
-        "/var/lib/axoneme/store",
-        "Folder of manifests, when store=folder",
-    )
-    add(
-        "k8s-kubeconfig-path",
-        "string",
-        "",
-        "Kubeconfig, when store=kubernetes; without it the pod's service account",
-        helm="kubeConfigPath",
-    )
-    add(
-        "k8s-api-server-urls",
-        "strings",
-        "",
-        "API servers to try in turn, in place of the one that the kubeconfig names",
-        helm="k8s.apiServerURLs",
-    )
-    add(
-        "k8s-client-qps",
-        "float",
-        10.0,
-        "Requests a second to the API server; watches count once",
-        min=0,
-        helm="k8sClientRateLimit.qps",
-    )
-    add(
-        "k8s-client-burst",
-        "int",
-        20,
-        "Requests at once beyond that",
-        min=1,
-        helm="k8sClientRateLimit.burst",
     )
 
 

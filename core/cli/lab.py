@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from axoneme.core.cli import lab_places
+
 if TYPE_CHECKING:
     from axoneme.core.lab.controller import Result
     from axoneme.core.lab.manifests import Document
     from axoneme.core.lab.model import Lab
     from axoneme.core.lab.output import Output
-    from axoneme.core.store.sync import SyncStore
+    from axoneme.core.store.sync import BlockingStore
 
 OUTPUT = click.option(
     "-o",
@@ -36,17 +38,6 @@ FILES = click.option(
     type=click.Path(path_type=Path),
     help="Manifest file or folder; may be repeated.",
 )
-
-
-def _after_dashes(_: object, __: object, words: tuple[str, ...]) -> tuple[str, ...]:
-    """``-- CMD``: click leaves the dashes in when the words before them are not options."""
-    return words[1:] if words[:1] == ("--",) else words
-
-
-COMMAND = click.argument(
-    "command", nargs=-1, required=True, type=click.UNPROCESSED, callback=_after_dashes
-)
-RAW = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 
 @click.group("lab")
@@ -86,22 +77,30 @@ def _lab() -> Lab:
     return Lab.load(LabPaths.current())
 
 
-def _store(running: Lab) -> SyncStore:
-    from axoneme.core.store.sync import SyncStore
+def _store(running: Lab) -> BlockingStore:
+    from axoneme.core.lab.stores import open_store
 
-    return SyncStore(running.paths.store)
+    return open_store(running)
 
 
 @lab.command()
 @click.option("--nodes", default=2, show_default=True, help="Number of nodes.")
 @click.option("--config", "settings", multiple=True, metavar="KEY=VALUE", help="Configuration.")
 @click.option("--ipv6/--no-ipv6", default=True, help="Pods with IPv6 beside IPv4 (the default).")
-def up(nodes: int, settings: tuple[str, ...], ipv6: bool) -> None:
+@click.option(
+    "--store",
+    type=click.Choice(["folder", "kubernetes"]),
+    default="folder",
+    show_default=True,
+    help="Where objects live; kubernetes: a real API server with etcd.",
+)
+def up(nodes: int, settings: tuple[str, ...], ipv6: bool, store: str) -> None:
     """Start a lab.
 
     \b
     axoneme lab up
     axoneme lab up --nodes 3 --config routing-mode=native
+    axoneme lab up --store kubernetes
     """
     from axoneme.core.lab import report, start
     from axoneme.core.lab.paths import LabPaths
@@ -110,6 +109,8 @@ def up(nodes: int, settings: tuple[str, ...], ipv6: bool) -> None:
     config = parse(settings)
     if not ipv6:
         config.setdefault("enable-ipv6", "false")
+    if store != "folder":
+        config["store"] = store
     output = _output()
     running = start.up(LabPaths.current(), nodes, config, output)
     report.print_lab(running, output)
@@ -175,14 +176,14 @@ def delete(files: tuple[Path, ...]) -> None:
     _finish(result, output, f"{count(result.deleted, 'object')} deleted")
 
 
-def _read(running: Lab, files: tuple[Path, ...]) -> tuple[SyncStore, list[Document]]:
+def _read(running: Lab, files: tuple[Path, ...]) -> tuple[BlockingStore, list[Document]]:
     """The store and the checked documents of the given files."""
     from axoneme.core.lab import manifests
     from axoneme.core.lab.plugins import Checker
-    from axoneme.core.store.sync import SyncStore
+    from axoneme.core.lab.stores import open_store
 
     checker = Checker()
-    store = SyncStore(running.paths.store, checker.kinds)
+    store = open_store(running, checker.kinds)
     nodes = [n.name for n in running.nodes]
     return store, manifests.read(files, store, nodes, checker.check)
 
@@ -213,76 +214,6 @@ def pods(form: str, namespace: str) -> None:
     rows = report.pod_rows(running, _store(running), namespace)
     if not _data(rows, form):
         _output().print(report.pod_table(rows))
-
-
-@lab.command("exec", context_settings=RAW)
-@click.argument("pod")
-@COMMAND
-def exec_(pod: str, command: tuple[str, ...]) -> None:
-    """Run a command in a pod's network.
-
-    Its exit code is ours; it sees the machine's own files.
-
-    \b
-    axoneme lab exec demo/client -- curl -s http://10.244.1.17:8080/
-    """
-    _enter(pod, command)
-
-
-@lab.command(context_settings=RAW)
-@click.argument("node")
-@COMMAND
-def node(node: str, command: tuple[str, ...]) -> None:
-    """Run a command in a node's network, or in "world".
-
-    \b
-    axoneme lab node node1 -- ip route
-    axoneme lab node world -- ping -c1 172.18.0.2
-    """
-    from axoneme.core.lab import netns
-    from axoneme.core.lab.paths import UNDERLAY, WORLD
-
-    running = _lab()
-    name = node if node in (WORLD, UNDERLAY) else running.node(node).name
-    netns.exec_in(running.paths.netns(name), command)
-
-
-@lab.command()
-@click.argument("name")
-@click.option("--route", "routes", multiple=True, metavar="CIDR=NODE", help="A network by a node.")
-@click.option("--delete", is_flag=True, help="Remove the client.")
-@click.argument("command", nargs=-1, type=click.UNPROCESSED)
-def client(name: str, routes: tuple[str, ...], delete: bool, command: tuple[str, ...]) -> None:
-    """A client outside the cluster, made when it is first named; run a command there.
-
-    \b
-    axoneme lab client alice
-    axoneme lab client alice -- curl -s http://172.18.0.2:30080/
-    axoneme lab client alice --route 10.96.0.0/16=node1
-    axoneme lab probe client:alice 172.18.0.2 --port 30080
-    """
-    from axoneme.core.lab import clients, netns
-
-    running = _lab()
-    if delete:
-        clients.delete(running, name)
-        return
-    found = clients.ensure(running, name)
-    for each in routes:
-        network, _, by = each.partition("=")
-        clients.route(running, name, network, by)
-    if command:
-        netns.exec_in(running.paths.netns(clients.place_of(name)), command)
-    click.echo(f"client:{name}  {'  '.join(map(str, found))}")
-
-
-def _enter(pod: str, command: tuple[str, ...]) -> None:
-    from axoneme.core.lab import netns, targets
-
-    running = _lab()
-    place = targets.source_pod(running, _store(running), pod)
-    assert place.netns is not None
-    netns.exec_in(place.netns, command)
 
 
 @lab.command()
@@ -396,3 +327,6 @@ def demo(keep: bool) -> None:
 def register(root: Any) -> None:
     """Add the group to the root command."""
     root.add_command(lab)
+
+
+lab_places.register(lab)

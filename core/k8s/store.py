@@ -55,7 +55,7 @@ class KubernetesStore:
             query = {"limit": PAGE} | ({"continue": token} if token else {})
             path = paths.collection(known)
             page = await self.client.call("GET", path, known.plural, query=query)
-            found += [read(known, body) for body in page.get("items") or ()]
+            found += [read(known, body, whole=True) for body in page.get("items") or ()]
             token = str((page.get("metadata") or {}).get("continue") or "")
             if not token:
                 return found
@@ -122,7 +122,10 @@ class KubernetesStore:
         answer = await self.client.call(
             "PATCH", paths.single(kind, key), str(key), query=query, body=wanted, content=APPLY
         )
-        return self._as_is(kind, answer)
+        obj = self._as_is(kind, answer)
+        if body.get("status") and not obj.status:  # made just now
+            return await self.update_status(key, body["status"])
+        return obj
 
     async def update_status(
         self, key: ObjectKey, status: Mapping[str, Any], version: str = ""

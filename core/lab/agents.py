@@ -15,7 +15,7 @@ from axoneme.core.api import client
 from axoneme.core.errors import AxonemeError, LabError
 from axoneme.core.lab import processes, settings
 from axoneme.core.lab.model import Lab
-from axoneme.core.lab.paths import OPERATOR, UNDERLAY, LabPaths
+from axoneme.core.lab.paths import OPERATOR, UNDERLAY, WORLD, LabPaths
 
 READY_SECONDS: Final = 60.0
 LOG_LINES: Final = 12
@@ -42,7 +42,9 @@ def start(lab: Lab, name: str) -> processes.Process:
         raise LabError(f"{title(name)} runs already, process {running.pid}")
     if name == OPERATOR:
         # Inside the underlay's namespace: nothing of the lab runs in the machine's own.
-        config, verb, place = settings.operator_config(lab), "operator", UNDERLAY
+        # With an API server it lives where that is: the underlay itself has no address.
+        place = WORLD if lab.config.get("store") == "kubernetes" else UNDERLAY
+        config, verb = settings.operator_config(lab), "operator"
     else:
         config, verb, place = settings.node_config(lab, lab.node(name)), "agent", name
     folder = paths.node(name) / "config"

@@ -20,7 +20,7 @@ from axoneme.core.lab.output import Output, count
 from axoneme.core.lab.start import namespace_object, node_labels
 from axoneme.core.lab.validation import TEMPLATED
 from axoneme.core.model.objects import ClusterObject, ObjectKey
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.store.sync import BlockingStore
 
 _FIRST: Final = ("Namespace", "ServiceAccount", "ConfigMap", "Secret", "CiliumCIDRGroup")
 
@@ -36,7 +36,7 @@ class Result:
     failures: dict[str, str] = Factory(dict)
 
 
-def apply(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Output) -> Result:
+def apply(lab: Lab, store: BlockingStore, documents: Sequence[Document], output: Output) -> Result:
     """Write checked documents to the store, policies before pods, then make the pods follow."""
     result = Result()
     for document in documents:
@@ -52,13 +52,13 @@ def apply(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Out
     return reconcile(lab, store, output, result)
 
 
-def delete(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Output) -> Result:
+def delete(lab: Lab, store: BlockingStore, documents: Sequence[Document], output: Output) -> Result:
     """Remove the documents' objects: pods first, so that none outlives its policy or namespace."""
     result = Result()
     keys = dict.fromkeys(d.key for d in documents)
     for space in [key.name for key in keys if key.kind == "Namespace"]:
         keys = dict.fromkeys([*_in_namespace(store, space), *keys])
-    there = {key for key in keys if store.path(key).exists()}
+    there = {key for key in keys if store.exists(key)}
     reconcile(lab, store, output, result, gone=frozenset(keys))
     with output.step(count(len(there), "object") + " out of the store"):
         for key in sorted(keys, key=lambda k: k.kind == "Namespace"):
@@ -74,7 +74,7 @@ def delete(lab: Lab, store: SyncStore, documents: Sequence[Document], output: Ou
 
 def reconcile(
     lab: Lab,
-    store: SyncStore,
+    store: BlockingStore,
     output: Output,
     result: Result,
     *,
@@ -112,7 +112,7 @@ def reconcile(
 
 
 def _delete_objects(
-    store: SyncStore,
+    store: BlockingStore,
     objects: Iterable[ClusterObject],
     plans: dict[str, workloads.PodPlan],
     records: dict[str, PodRecord],
@@ -124,7 +124,9 @@ def _delete_objects(
             store.delete(obj.key)
 
 
-def _refresh(store: SyncStore, plans: dict[str, workloads.PodPlan], kept: dict[str, str]) -> None:
+def _refresh(
+    store: BlockingStore, plans: dict[str, workloads.PodPlan], kept: dict[str, str]
+) -> None:
     """Bring labels and annotations of running pods to the store; their node stays."""
     for name, node in kept.items():
         if name in plans:
@@ -132,7 +134,7 @@ def _refresh(store: SyncStore, plans: dict[str, workloads.PodPlan], kept: dict[s
             store.apply({**body, "spec": {**body["spec"], "nodeName": node}})
 
 
-def _rank(store: SyncStore, document: Document) -> int:
+def _rank(store: BlockingStore, document: Document) -> int:
     """Order of writing: what others refer to, then policies, then the rest, workloads last."""
     kind = document.key.kind
     if kind in _FIRST:
@@ -142,7 +144,7 @@ def _rank(store: SyncStore, document: Document) -> int:
     return 10 if document.known and store.kinds.get(kind).policy else 20
 
 
-def _ensure_namespaces(store: SyncStore, documents: Iterable[Document]) -> None:
+def _ensure_namespaces(store: BlockingStore, documents: Iterable[Document]) -> None:
     """Namespaces that objects name and nobody made come into being with their standard label."""
     there = {o.key.name for o in store.list("Namespace")}
     there |= {d.key.name for d in documents if d.key.kind == "Namespace"}
@@ -150,7 +152,9 @@ def _ensure_namespaces(store: SyncStore, documents: Iterable[Document]) -> None:
         store.apply(namespace_object(namespace))
 
 
-def _prepared(store: SyncStore, document: Document, placed: Mapping[str, str]) -> dict[str, object]:
+def _prepared(
+    store: BlockingStore, document: Document, placed: Mapping[str, str]
+) -> dict[str, object]:
     """The document as an API server would store it.
 
     A running pod keeps its node, a service its addresses, when the document names none.
@@ -166,14 +170,14 @@ def _prepared(store: SyncStore, document: Document, placed: Mapping[str, str]) -
         node = placed.get(f"{document.key.namespace}/{document.key.name}")
         if node:
             body["spec"] = {"nodeName": node, **body["spec"]}
-    if document.key.kind == "Service" and store.path(document.key).exists():
+    if document.key.kind == "Service" and store.exists(document.key):
         old = store.get(document.key).spec
         kept = {k: old[k] for k in ("clusterIP", "clusterIPs", "ipFamilies") if k in old}
         body["spec"] = {**kept, **body["spec"]}
     return {**body, "metadata": metadata}
 
 
-def _in_namespace(store: SyncStore, namespace: str) -> list[ObjectKey]:
+def _in_namespace(store: BlockingStore, namespace: str) -> list[ObjectKey]:
     return [
         obj.key
         for kind in store.kinds_present()

@@ -12,7 +12,7 @@ from axoneme.core.lab.matrix import Cell
 from axoneme.core.lab.model import Lab
 from axoneme.core.lab.output import Output, clean
 from axoneme.core.lab.paths import LabPaths
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.lab.stores import open_store
 
 MANIFEST: Final = Path(__file__).parent / "examples" / "shop.yaml"
 
@@ -43,7 +43,7 @@ def _title(output: Output, command: str) -> None:
 
 def _show(lab: Lab, output: Output) -> list[Cell]:
     """Apply the manifest, list the pods, probe every pair, print the drops."""
-    store = SyncStore(lab.paths.store)
+    store = open_store(lab)
     _title(output, f"lab apply -f {MANIFEST.name}")
     documents = manifests.read([MANIFEST], store, [n.name for n in lab.nodes])
     result = controller.apply(lab, store, documents, output)

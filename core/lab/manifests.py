@@ -13,7 +13,7 @@ from axoneme.core.errors import InvalidObjectError, LabError
 from axoneme.core.lab import validation
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.store import manifest
-from axoneme.core.store.engine import FolderEngine
+from axoneme.core.store.sync import BlockingStore
 
 try:
     from yaml import CSafeLoader as Loader
@@ -38,7 +38,7 @@ class Document:
 
 def read(
     paths: Iterable[Path],
-    store: FolderEngine,
+    store: BlockingStore,
     nodes: Iterable[str],
     check: Check = lambda obj: None,
 ) -> list[Document]:
@@ -107,7 +107,7 @@ def _bodies(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _check(
-    where: str, body: Mapping[str, Any], store: FolderEngine, nodes: frozenset[str], check: Check
+    where: str, body: Mapping[str, Any], store: BlockingStore, nodes: frozenset[str], check: Check
 ) -> Document:
     """Check one document; every error begins with file and document."""
     key = store.key_of(body, where)

@@ -28,7 +28,7 @@ from axoneme.core.lab.model import Lab, PodRecord
 from axoneme.core.lab.paths import NETNS_DIR, WORLD, LabPaths
 from axoneme.core.lab.workloads import PodPlan
 from axoneme.core.model.objects import ObjectKey
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.store.sync import BlockingStore
 
 RESPONDER: Final = Path(__file__).parent / "bin" / "responder"
 RESPONDER_SECONDS: Final = 10.0
@@ -41,7 +41,7 @@ _IFF_UP: Final = 1
 
 
 def create(
-    lab: Lab, store: SyncStore, plans: Mapping[str, PodPlan], placement: Mapping[str, str]
+    lab: Lab, store: BlockingStore, plans: Mapping[str, PodPlan], placement: Mapping[str, str]
 ) -> dict[str, str]:
     """Make pods in parallel; returns the failures, message by full name."""
     records = {name: _new_record(lab, store, plans[name], placement[name]) for name in plans}
@@ -62,7 +62,7 @@ def create(
 
 
 def destroy(
-    lab: Lab, store: SyncStore, records: Iterable[PodRecord], *, keep_object: bool = False
+    lab: Lab, store: BlockingStore, records: Iterable[PodRecord], *, keep_object: bool = False
 ) -> dict[str, str]:
     """Remove pods: processes, interface (CNI DEL), namespace, record, object."""
     doomed = list(records)
@@ -88,7 +88,7 @@ def destroy(
     return failures
 
 
-def set_unschedulable(store: SyncStore, plan: PodPlan) -> str:
+def set_unschedulable(store: BlockingStore, plan: PodPlan) -> str:
     """Note in a pod's status that no node suits it; the message."""
     message = "no node matches the pod's nodeName or nodeSelector"
     key = ObjectKey("Pod", plan.namespace, plan.name)
@@ -104,7 +104,7 @@ def start_world(paths: LabPaths) -> None:
     _spawn_responder(paths.netns(WORLD), info, WORLD_PORTS, paths.root / "world.log")
 
 
-def _new_record(lab: Lab, store: SyncStore, plan: PodPlan, node: str) -> PodRecord:
+def _new_record(lab: Lab, store: BlockingStore, plan: PodPlan, node: str) -> PodRecord:
     """Write the Pod object (the agent reads its labels from it) and the lab's own record."""
     body = {**plan.body, "spec": {**plan.body["spec"], "nodeName": node}}
     obj = store.apply(body)
@@ -126,7 +126,7 @@ def _new_record(lab: Lab, store: SyncStore, plan: PodPlan, node: str) -> PodReco
     return record
 
 
-def _make(lab: Lab, store: SyncStore, plan: PodPlan, record: PodRecord) -> None:
+def _make(lab: Lab, store: BlockingStore, plan: PodPlan, record: PodRecord) -> None:
     cgroups.create(lab.paths, record.node, Path(record.netns).name)
     netns.run_in(Path(record.netns), _loopback_up)
     record = evolve(record, addresses=cni.add(lab.paths, record))
@@ -188,7 +188,7 @@ def _spawn_responder(path: Path, info: Mapping[str, Any], ports: Iterable[str], 
 
 
 def _set_status(
-    store: SyncStore, record: PodRecord, lab: Lab, *, error: str = "", warning: str = ""
+    store: BlockingStore, record: PodRecord, lab: Lab, *, error: str = "", warning: str = ""
 ) -> None:
     """Write what a kubelet would into the Pod's status."""
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -18,7 +18,7 @@ from axoneme.core.lab.output import Output, clean
 from axoneme.core.lab.targets import Place
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.status import StatusReport
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.store.sync import BlockingStore
 
 COLOURS = {"allowed": "green", "denied": "red", "error": "yellow"}
 SETTLE_SECONDS: Final = 1.0
@@ -83,7 +83,7 @@ def _ours(lab: Lab, warning: str) -> bool:
     return any(f" key {key} " in warning for key in keys)
 
 
-def pod_rows(lab: Lab, store: SyncStore, namespace: str = "") -> list[dict[str, Any]]:
+def pod_rows(lab: Lab, store: BlockingStore, namespace: str = "") -> list[dict[str, Any]]:
     """One row per Pod object: the JSON of ``axoneme lab pods``.
 
     ``identity`` and ``state`` are the endpoint's, as its agent wrote them into CiliumEndpoint; for

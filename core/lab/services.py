@@ -13,7 +13,7 @@ from typing import Any, Final
 from axoneme.core.errors import LabError
 from axoneme.core.lab.model import Lab, PodRecord
 from axoneme.core.model.objects import ClusterObject, ObjectKey
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.store.sync import BlockingStore
 
 POOL4: Final = IPv4Network("10.96.0.0/16")
 POOL6: Final = IPv6Network("fd00:10:96::/112")
@@ -26,7 +26,7 @@ STATE: Final = "lab.axoneme.io/state"
 ZONE: Final = "topology.kubernetes.io/zone"
 
 
-def reconcile(lab: Lab, store: SyncStore) -> None:
+def reconcile(lab: Lab, store: BlockingStore) -> None:
     """Give every Service its addresses and its EndpointSlices; remove slices of services gone."""
     services = sorted(store.list("Service"), key=lambda o: o.key)
     taken = {ip for service in services for ip in _addresses(service.spec)}
@@ -124,7 +124,7 @@ def _unused(pool: IPv4Network | IPv6Network, taken: set[str]) -> Iterator[str]:
     raise LabError(f"no free cluster IP in {pool}")
 
 
-def _pods(lab: Lab, store: SyncStore) -> list[tuple[PodRecord, ClusterObject]]:
+def _pods(lab: Lab, store: BlockingStore) -> list[tuple[PodRecord, ClusterObject]]:
     """The pods that have addresses, with their objects."""
     records = [r for r in lab.pods() if r.addresses]
     return [(r, store.get(ObjectKey("Pod", r.namespace, r.name))) for r in records]

@@ -64,24 +64,43 @@ def cluster_config(user: Mapping[str, str]) -> dict[str, str]:
     return config
 
 
+def _server(lab: Lab) -> dict[str, str]:
+    """How the lab's API server is reached, if there is one."""
+    if lab.config.get("store") != "kubernetes":
+        return {}
+    return {
+        "k8s-kubeconfig-path": str(lab.paths.root / "kubernetes" / "kubeconfig"),
+        "k8s-client-qps": "500",
+        "k8s-client-burst": "1000",
+    }
+
+
 def node_config(lab: Lab, node: LabNode) -> dict[str, str]:
     """The whole configuration of one agent."""
     paths = lab.paths
-    return cluster_config(lab.config) | {
-        "node-name": node.name,
-        "state-dir": str(paths.node(node.name)),
-        "socket-path": str(paths.socket(node.name)),
-        "bpf-root": str(paths.bpf_root(node.name)),
-        "lib-dir": str(LIB_DIR),
-        "store-path": str(paths.store),
-        "cgroup-root": str(cgroups.node(paths, node.name) or ""),
-    }
+    return (
+        cluster_config(lab.config)
+        | _server(lab)
+        | {
+            "node-name": node.name,
+            "state-dir": str(paths.node(node.name)),
+            "socket-path": str(paths.socket(node.name)),
+            "bpf-root": str(paths.bpf_root(node.name)),
+            "lib-dir": str(LIB_DIR),
+            "store-path": str(paths.store),
+            "cgroup-root": str(cgroups.node(paths, node.name) or ""),
+        }
+    )
 
 
 def operator_config(lab: Lab) -> dict[str, str]:
     """The whole configuration of the operator."""
-    return cluster_config(lab.config) | {
-        "state-dir": str(lab.paths.node(OPERATOR)),
-        "store-path": str(lab.paths.store),
-        "lib-dir": str(LIB_DIR),
-    }
+    return (
+        cluster_config(lab.config)
+        | _server(lab)
+        | {
+            "state-dir": str(lab.paths.node(OPERATOR)),
+            "store-path": str(lab.paths.store),
+            "lib-dir": str(LIB_DIR),
+        }
+    )

@@ -16,7 +16,7 @@ from axoneme.core.lab import agents, processes
 from axoneme.core.lab.model import Lab
 from axoneme.core.lab.output import Output
 from axoneme.core.model.objects import ObjectKey
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.store.sync import BlockingStore
 
 SECONDS: Final = 15.0
 GRACE_SECONDS: Final = 0.2
@@ -25,7 +25,7 @@ MARK: Final = "lab.axoneme.io/mark"
 _CARRIER: Final = ObjectKey("Namespace", "", "kube-system")
 
 
-def wait(lab: Lab, store: SyncStore, output: Output) -> None:
+def wait(lab: Lab, store: BlockingStore, output: Output) -> None:
     """Wait until all running agents are up to date; a warning names those that are not."""
     nodes = [
         n.name for n in lab.nodes if processes.from_pid_file(lab.paths.pid_file(n.name)) is not None
@@ -47,7 +47,7 @@ def wait(lab: Lab, store: SyncStore, output: Output) -> None:
         output.warning(f"{agents.title(name)} is behind: {why}")
 
 
-def _write_mark(store: SyncStore) -> str:
+def _write_mark(store: BlockingStore) -> str:
     """Change an annotation that every agent watches."""
     mark = uuid.uuid4().hex
     body = store.get(_CARRIER).body
@@ -57,7 +57,7 @@ def _write_mark(store: SyncStore) -> str:
     return mark
 
 
-def _identities(lab: Lab, store: SyncStore) -> Mapping[str, int]:
+def _identities(lab: Lab, store: BlockingStore) -> Mapping[str, int]:
     """Identity by pod address, 0 as long as it is not known."""
     known = {}
     for endpoint in store.list("CiliumEndpoint"):
@@ -71,7 +71,7 @@ def _identities(lab: Lab, store: SyncStore) -> Mapping[str, int]:
     }
 
 
-def _labels(store: SyncStore) -> dict[str, set[str]]:
+def _labels(store: BlockingStore) -> dict[str, set[str]]:
     """The labels of each pod by full name, as an endpoint would show them."""
     return {
         f"{pod.key.namespace}/{pod.key.name}": {f"k8s:{k}={v}" for k, v in pod.labels.items()}

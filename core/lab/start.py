@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from axoneme.core.errors import LabError
-from axoneme.core.lab import agents, cleanup, pods, underlay
+from axoneme.core.lab import agents, cleanup, pods, stores, underlay
 from axoneme.core.lab.model import Lab, LabNode, locked
 from axoneme.core.lab.output import Output, count
 from axoneme.core.lab.paths import BPF_DIR, OPERATOR, LabPaths
 from axoneme.core.lab.settings import cluster_config
 from axoneme.core.lab.shell import run
-from axoneme.core.store.sync import SyncStore
 
 
 def up(paths: LabPaths, count: int, config: Mapping[str, str], output: Output) -> Lab:
@@ -62,14 +61,20 @@ def _start(lab: Lab, output: Output) -> None:
         accelerated = cluster_config(lab.config).get("bpf-lb-acceleration", "disabled")
         underlay.build(paths, lab.nodes, wire=accelerated != "disabled")
         pods.start_world(paths)
-        store = SyncStore(paths.store)
-        for node in lab.nodes:
-            store.apply(node_object(node))
-        for namespace in ("default", "kube-system"):
-            store.apply(namespace_object(namespace))
+    if stores.is_kubernetes(lab):
+        with output.step("etcd and kube-apiserver"):
+            stores.LabServer(paths).start_all()
+    store = stores.open_store(lab)
+    for namespace in ("default", "kube-system"):
+        store.apply(namespace_object(namespace))
+    for node in lab.nodes:
+        store.apply(node_object(node))
     with output.step("operator and agents"):
         names = [node.name for node in lab.nodes]
-        for name in (OPERATOR, *names):
+        agents.start(lab, OPERATOR)
+        if isinstance(store, stores.KubernetesSync):
+            store.wait_for_definitions()
+        for name in names:
             agents.start(lab, name)
         agents.wait_ready(lab, names)
     lab.save()

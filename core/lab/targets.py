@@ -14,7 +14,7 @@ from axoneme.core.lab.model import IPAddress, Lab, PodRecord
 from axoneme.core.lab.paths import WORLD
 from axoneme.core.lab.workloads import owner_of
 from axoneme.core.model.objects import ClusterObject
-from axoneme.core.store.sync import SyncStore
+from axoneme.core.store.sync import BlockingStore
 
 DEFAULT_NAMESPACE = "default"
 CLIENT = "client:"
@@ -49,7 +49,7 @@ def pod_place(record: PodRecord) -> Place:
     )
 
 
-def source(lab: Lab, store: SyncStore, text: str) -> Place:
+def source(lab: Lab, store: BlockingStore, text: str) -> Place:
     """Where a probe (or a command) runs: a pod, a node or the world."""
     place = _pod(lab, store, text) or _machine(lab, store, text)
     if place is None:
@@ -57,7 +57,7 @@ def source(lab: Lab, store: SyncStore, text: str) -> Place:
     return place
 
 
-def source_pod(lab: Lab, store: SyncStore, text: str) -> Place:
+def source_pod(lab: Lab, store: BlockingStore, text: str) -> Place:
     """A pod, by name or by the name of its workload."""
     place = _pod(lab, store, text)
     if place is None:
@@ -65,7 +65,7 @@ def source_pod(lab: Lab, store: SyncStore, text: str) -> Place:
     return place
 
 
-def target(lab: Lab, store: SyncStore, text: str) -> Place:
+def target(lab: Lab, store: BlockingStore, text: str) -> Place:
     """What a probe is aimed at."""
     try:
         address = ip_address(text)
@@ -86,7 +86,7 @@ def target(lab: Lab, store: SyncStore, text: str) -> Place:
     return place
 
 
-def _hint(lab: Lab, store: SyncStore, text: str) -> str:
+def _hint(lab: Lab, store: BlockingStore, text: str) -> str:
     """Why a pod is not there: it did not start, or it is in another namespace."""
     namespace, name = split(text)
     pods = store.list("Pod")
@@ -111,7 +111,7 @@ def _exact_pod(lab: Lab, text: str) -> Place | None:
     return None
 
 
-def _pod(lab: Lab, store: SyncStore, text: str) -> Place | None:
+def _pod(lab: Lab, store: BlockingStore, text: str) -> Place | None:
     """A pod by its name, or the first pod of the workload of that name."""
     exact = _exact_pod(lab, text)
     if exact is not None:
@@ -134,7 +134,7 @@ def _owned(objects: Iterable[ClusterObject], namespace: str, name: str) -> list[
     return sorted(mine, key=lambda o: o.key)
 
 
-def _machine(lab: Lab, store: SyncStore, text: str) -> Place | None:
+def _machine(lab: Lab, store: BlockingStore, text: str) -> Place | None:
     if text.startswith(CLIENT):
         name = text.removeprefix(CLIENT)
         found = clients.addresses(lab, name)
@@ -150,7 +150,7 @@ def _machine(lab: Lab, store: SyncStore, text: str) -> Place | None:
     return None
 
 
-def _routers(store: SyncStore, node: str) -> tuple[IPAddress, ...]:
+def _routers(store: BlockingStore, node: str) -> tuple[IPAddress, ...]:
     """What a node's agent has written into its CiliumNode beside the node's own addresses."""
     for obj in store.list("CiliumNode"):
         if obj.key.name == node:
@@ -159,7 +159,7 @@ def _routers(store: SyncStore, node: str) -> tuple[IPAddress, ...]:
     return ()
 
 
-def _service(store: SyncStore, text: str) -> Place | None:
+def _service(store: BlockingStore, text: str) -> Place | None:
     namespace, name = split(text)
     for obj in store.list("Service"):
         if (obj.key.namespace, obj.key.name) != (namespace, name):

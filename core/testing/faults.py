@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
-from axoneme.core.testing.apiserver import TOKEN, ApiServer
+from axoneme.core.lab.apiserver import TOKEN, ApiServer
 
 
 class FaultProxy:

@@ -65,6 +65,7 @@ class LabRun:
     ) -> None:
         self.mode, self.routing, self.nodes = mode, routing, nodes
         self._config, self._manifest = dict(config or {}), manifest
+        self.name = name
         self._environment = {**os.environ, "AXONEME_LAB": name, "NO_COLOR": "1"}
 
     def run(self, *arguments: str, check: bool = True) -> str:

@@ -38,6 +38,7 @@ from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
 from axoneme.core.state import TableRegistry
 from axoneme.core.status import StatusReport
+from axoneme.core.store import FolderStore
 from axoneme.hooks import API_VERSION, hookimpl
 
 LABELS = LabelSet.parse(["k8s:app=web", "k8s:evil=\x1b[31mred"])
@@ -127,6 +128,7 @@ def fake_agent() -> Any:
         datapath=SimpleNamespace(maps={}),
         reconcilers={},
         network=SimpleNamespace(errors={}),
+        store=FolderStore(Path("/nonexistent")),
         events=SimpleNamespace(losses=dict, reader=None),
         why_not_ready=lambda: "",
         report=lambda status: None,
