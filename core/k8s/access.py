@@ -13,7 +13,7 @@ from typing import Any, cast
 from attrs import define, field
 from kubernetes.aio import client, config
 
-from axoneme.core.errors import ConfigError
+from axoneme.core.errors import ConfigError, StoreError
 
 IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 AGENT = "axoneme"
@@ -42,7 +42,10 @@ class Access:
     async def headers(self) -> dict[str, str]:
         """Of every request."""
         found = {"User-Agent": AGENT, "Accept": "application/json"}
-        token = await self.settings.get_api_key_with_prefix("BearerToken")  # renews it, too
+        try:
+            token = await self.settings.get_api_key_with_prefix("BearerToken")  # renews it, too
+        except Exception as error:  # of a credential plugin: whatever it likes
+            raise StoreError(f"no token for {self.server}: {error}") from error
         if token:
             found["Authorization"] = token
         return found

@@ -103,8 +103,7 @@ class ApiClient:
                 continue
             if status >= 400:
                 raise _error(status, text, what)
-            found: dict[str, Any] = json.loads(text) if text else {}
-            return found
+            return _body(text, what)
         raise StoreError(self.problem or f"{what}: no answer")
 
     async def _once(
@@ -166,6 +165,17 @@ class ApiClient:
             self.problem = _unreached(self.access.server, error)
             self.access.next_server()
             raise StoreError(self.problem) from error
+
+
+def _body(text: str, what: str) -> dict[str, Any]:
+    """What a server says that is none, a proxy's page for example, is an error of the way."""
+    try:
+        found = json.loads(text) if text else {}
+    except ValueError as error:
+        raise StoreError(f"{what}: the API server's answer is no JSON: {text[:80]!r}") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{what}: the API server's answer is no object: {text[:80]!r}")
+    return found
 
 
 def _unreached(server: str, error: Exception) -> str:

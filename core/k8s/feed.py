@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import random
+import time
 from typing import Any, Final
 
 from axoneme.core.errors import AxonemeError, InvalidObjectError, NotFoundError
@@ -32,6 +33,8 @@ WATCH_SECONDS: Final = (300, 600)
 SILENCE: Final = 150.0
 """Seconds without even a bookmark, which comes each minute: the connection is dead."""
 MOST_LINE: Final = 8 << 20
+SHORT: Final = 1.0
+"""Seconds; a watch that ends sooner is none."""
 
 
 class Feed:
@@ -47,6 +50,8 @@ class Feed:
         self._client = client
         self._queues: set[asyncio.Queue[StoreEvent]] = set()
         self._version = ""
+        self._failures = 0
+        """Since the server was last heard."""
 
     def subscribe(self) -> tuple[asyncio.Queue[StoreEvent], list[StoreEvent]]:
         """A queue of what comes, and what there is already."""
@@ -60,31 +65,38 @@ class Feed:
         self._queues.discard(queue)
 
     async def run(self) -> None:
-        """Follow for ever."""
-        attempt = 0
+        """Follow for ever, whatever the server sends: nobody else would notice that this ended."""
         while True:
+            began = time.monotonic()
             try:
                 if not self._version:
                     await self._list()
                 await self._watch()
-                attempt, self.problem = 0, ""
+                if time.monotonic() - began >= SHORT:
+                    continue
+                self._failures += 1  # it ends at once, again and again: no reason to hurry
             except GoneError:
                 log.info("watch is too old, listing again", extra={"kind": self.kind.kind})
                 self._version = ""
+                continue
             except NotFoundError:  # a kind that the cluster has not got, or not yet
                 self._not_served()
-                attempt += 1
-                await asyncio.sleep(pause(min(attempt, 5)))
-            except AxonemeError as error:
-                if not self.problem:
-                    extra = {"kind": self.kind.kind, "error": str(error)}
-                    log.warning("watch interrupted", extra=extra)
-                self.problem = str(error)
-                attempt += 1
-                await asyncio.sleep(pause(attempt))
+            except Exception as error:
+                self._failed(error)
+            await asyncio.sleep(pause(min(self._failures, 5)))
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, AxonemeError):  # a body that is no JSON, say
+            log.exception("watch failed", extra={"kind": self.kind.kind})
+        elif not self.problem:
+            extra = {"kind": self.kind.kind, "error": str(error)}
+            log.warning("watch interrupted", extra=extra)
+        self.problem = str(error) or type(error).__name__
+        self._failures += 1
 
     def _not_served(self) -> None:
         self.problem = f"the API server has no {self.kind.plural}.{self.kind.group or 'core'}"
+        self._failures += 1
         for key in list(self.objects):
             self._drop(key)
         self._mark()
@@ -120,6 +132,7 @@ class Feed:
         async with self._client.stream(path, query, SILENCE) as body:
             self.problem = ""
             async for chunk in body.iter_any():
+                self._failures = 0
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > MOST_LINE:
                     raise InvalidObjectError(path, "", f"a line of over {MOST_LINE} bytes")

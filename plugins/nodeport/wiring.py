@@ -42,7 +42,8 @@ class Acceleration:
             report.detail(title, ["XDP Acceleration: Disabled"])
             return
         declined = self._agent.datapath.target.declined
-        errors = self._agent.reconcilers["attachments"].errors
+        reconciler = self._agent.reconcilers.get("attachments")  # none before the maps are there
+        errors = reconciler.errors if reconciler is not None else {}
         rows = [r for r in self._agent.datapath.attachments.rows() if r.hook == HOOK]
         on = [r.ifname for r in rows if r.key not in declined and r.key not in errors]
         report.detail(title, [f"XDP Acceleration: {SHOWN[self.mode]} [{', '.join(on)}]"])

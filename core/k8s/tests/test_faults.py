@@ -139,6 +139,49 @@ def test_a_version_that_is_too_old_is_listed_again_and_compared(server: ApiServe
     run(server, work)
 
 
+def test_what_is_no_answer_of_a_server_ends_no_watch(server: ApiServer) -> None:
+    """A proxy's page in place of a stream or a list, a stream that is torn in a line."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        view, word = View(store), f"page{next(NUMBERS)}"
+        await view.synced.wait()
+        pages = [b"<html>oops</html>\n", b'{"type": "ADDED", "object": {}}\n', b'["a list"]\n']
+
+        def refuse(request: web.Request) -> web.Response | None:
+            if request.query.get("watch") == "1" and pages:
+                return web.Response(body=pages.pop())
+            return None
+
+        proxy.refuse = refuse
+        proxy.cut_watches()
+        await store.create(body(f"{word}-a"))
+        await view.equals(store)
+        assert not pages
+        proxy.refuse = lambda _: web.Response(text="<html>welcome</html>")
+        with pytest.raises(StoreError, match="is no JSON"):
+            await store.list("ConfigMap")
+        view.close()
+
+    run(server, work)
+
+
+def test_a_watch_that_is_cut_all_the_time_keeps_up(server: ApiServer) -> None:
+    """What comes through in between shows that the server is there: no long pauses."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        view, word = View(store), f"often{next(NUMBERS)}"
+        await view.synced.wait()
+        for n in range(25):
+            await store.create(body(f"{word}-{n}"))
+            await asyncio.sleep(0.2)
+            proxy.cut_watches()
+        assert store.feeds["ConfigMap"]._failures < 5
+        await view.equals(store)
+        view.close()
+
+    run(server, work)
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_server_is_asked_again(server: ApiServer, status: int) -> None:
     """When it says so; a verb that may not be repeated too, since it was not done."""
