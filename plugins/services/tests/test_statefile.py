@@ -170,3 +170,12 @@ def test_a_change_is_taken_over_in_place(bench: Bench) -> None:
     bench.write(whole(service("a", "10.96.0.2")))
     assert bench.address("a") == "10.96.0.2"
     assert not list(bench.file.problems())
+
+
+def test_a_slice_of_the_clusters_is_not_overwritten(bench: Bench) -> None:
+    """Whatever service either of the two is of."""
+    theirs = bench.cluster(piece("one", "c", "10.0.0.9"), "EndpointSlice")
+    bench.write({"services": [service("a")], "endpoints": [piece("one", "a")]})
+    assert bench.slices.get(("default", "one")) == theirs
+    bench.write({"services": [service("a")]})
+    assert bench.slices.get(("default", "one")) == theirs
