@@ -195,9 +195,13 @@ def _error(status: int, text: str, what: str) -> AxonemeError:
         said = json.loads(text)
     except ValueError:
         said = {}
+    if not isinstance(said, dict):
+        said = {}
     message = str(said.get("message") or text)[:500]
     causes = (said.get("details") or {}).get("causes") or [{}]
     if status == 404:
+        if not (said.get("details") or {}).get("name"):  # not the object, its kind
+            return NotFoundError(f"{what}: the API server has no such kind, its CRD is missing")
         return NotFoundError(f"{what} not found")
     if status == 409:
         if said.get("reason") == "AlreadyExists":

@@ -73,6 +73,7 @@ def _start(lab: Lab, output: Output) -> None:
         names = [node.name for node in lab.nodes]
         agents.start(lab, OPERATOR)
         if isinstance(store, stores.KubernetesSync):
+            store.install_foreign()
             store.wait_for_definitions()
         for name in names:
             agents.start(lab, name)

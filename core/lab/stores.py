@@ -30,6 +30,7 @@ ADDRESS: Final = "172.18.0.1"
 """Of the gateway, which is the world's end of the underlay."""
 PORTS: Final = (2379, 2380, 6443)
 IMAGE: Final = "lab"
+FOREIGN: Final = ("policy.networking.k8s.io",)
 SECONDS: Final = 60.0
 TEMPLATED: Final = ("Deployment", "DaemonSet", "ReplicaSet", "StatefulSet")
 
@@ -167,15 +168,23 @@ class KubernetesSync:
         """All that are known."""
         return tuple(k.kind for k in self.kinds)
 
+    def install_foreign(self) -> None:
+        """Kinds of other projects that policies are written in; in a cluster its owner does it."""
+        from axoneme.core.k8s.definitions.install import install_one  # noqa: PLC0415
+
+        for kind in self.kinds:
+            if kind.policy and kind.group in FOREIGN:
+                self._do(install_one(self._store, kind))
+
     def wait_for_definitions(self) -> None:
-        """Until the operator has installed them."""
+        """Until the operator has installed ours."""
         end = time.monotonic() + SECONDS
         missing = "ciliumnodes"
         while time.monotonic() < end:
             try:
                 for kind in self.kinds:
                     missing = kind.plural
-                    if kind.group == "cilium.io":
+                    if kind.group == "cilium.io" or kind.group in FOREIGN:
                         self._do(self._store.list(kind.kind))
             except AxonemeError:
                 time.sleep(0.1)

@@ -108,6 +108,11 @@ def test_objects_are_those_of_any_cluster(lab: OnKubernetes) -> None:
     assert len(lab.kubectl("get", "cn", "--no-headers").splitlines()) == 2
 
 
+def test_kinds_of_other_projects_are_there(lab: OnKubernetes) -> None:
+    """Which a cluster's owner installs."""
+    assert "ClusterNetworkPolicy" in lab.kubectl("api-resources", "--no-headers")
+
+
 def test_a_label_by_kubectl_changes_identity_and_policy(lab: OnKubernetes) -> None:
     """There and back."""
     assert (lab.verdict("client"), lab.verdict("other")) == ("allowed", "denied")

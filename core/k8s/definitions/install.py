@@ -32,7 +32,7 @@ async def install(store: KubernetesStore, patience: float = PATIENCE) -> list[st
     """Apply all, and wait until they are served; names of those that have changed."""
     changed = []
     for kind in ours(store.kinds):
-        if await _apply(store, kind):
+        if await install_one(store, kind):
             changed.append(f"{kind.plural}.{kind.group}")
     async with asyncio.timeout(patience):
         for kind in ours(store.kinds):
@@ -48,7 +48,8 @@ async def _get(store: KubernetesStore, kind: Kind) -> dict[str, Any]:
     return await store.client.call("GET", f"{PATH}/{name}", f"CustomResourceDefinition {name}")
 
 
-async def _apply(store: KubernetesStore, kind: Kind) -> bool:
+async def install_one(store: KubernetesStore, kind: Kind) -> bool:
+    """Apply the definition of one kind; whether it has changed."""
     wanted = manifest(kind)
     name = wanted["metadata"]["name"]
     before = ""

@@ -259,13 +259,16 @@ def manifest(kind: Kind) -> dict[str, Any]:
         "shortNames": list(known.short),
         "categories": ["cilium"] + (["ciliumpolicy"] if kind.policy else []),
     }
+    metadata: dict[str, Any] = {
+        "name": f"{kind.plural}.{kind.group}",
+        "labels": {VERSION_LABEL: SCHEMA_VERSION},
+    }
+    if kind.group.endswith(".k8s.io"):  # which the server guards; only a lab defines such a kind
+        metadata["annotations"] = {"api-approved.kubernetes.io": "unapproved, for a lab"}
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {
-            "name": f"{kind.plural}.{kind.group}",
-            "labels": {VERSION_LABEL: SCHEMA_VERSION},
-        },
+        "metadata": metadata,
         "spec": {
             "group": kind.group,
             "scope": "Namespaced" if kind.namespaced else "Cluster",

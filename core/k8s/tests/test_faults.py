@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from axoneme.core.errors import StoreError
+from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.k8s.access import open_access
 from axoneme.core.k8s.store import KubernetesStore
 from axoneme.core.model.objects import ObjectKey
@@ -269,5 +269,11 @@ def test_a_kind_that_is_not_served_yet_is_empty(server: ApiServer) -> None:
         first = await anext(events)
         assert first.type == "synced"
         assert "ciliumcidrgroups.cilium.io" in store.problems()[0]
+        group = {"apiVersion": "cilium.io/v2", "kind": "CiliumCIDRGroup", "metadata": {"name": "g"}}
+        for verb in (store.create, store.apply):
+            with pytest.raises(NotFoundError, match=r"CiliumCIDRGroup g: .*its CRD is missing"):
+                await verb(group)
+        with pytest.raises(NotFoundError, match="ConfigMap default/nobody not found"):
+            await store.get(ObjectKey("ConfigMap", "default", "nobody"))
 
     run(server, work)
