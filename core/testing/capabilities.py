@@ -45,7 +45,7 @@ def missing(capability: str) -> str:
     Known: ``root``, ``device:KIND``, ``kubernetes`` (a real API server's executables).
     """
     if capability == "kubernetes":
-        from axoneme.core.testing.apiserver import executables  # noqa: PLC0415 - seldom asked
+        from axoneme.core.lab.apiserver import executables  # noqa: PLC0415 - seldom asked
 
         return (
             "" if executables() else "kube-apiserver and etcd (scripts/build-kubernetes needs Go)"

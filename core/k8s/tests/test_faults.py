@@ -16,7 +16,6 @@ from axoneme.core.k8s.access import open_access
 from axoneme.core.k8s.store import KubernetesStore
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.testing.apiserver import ApiServer, api_server
-from axoneme.core.testing.capabilities import missing
 from axoneme.core.testing.faults import FaultProxy
 
 NUMBERS = count()
@@ -25,8 +24,6 @@ NUMBERS = count()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One of their own: it is killed."""
-    if why := missing("kubernetes"):
-        pytest.skip(why)
     with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
         yield running
 

@@ -11,7 +11,6 @@ import pytest
 from axoneme.core.boot import boot
 from axoneme.core.operator import Operator
 from axoneme.core.testing.apiserver import ApiServer, api_server
-from axoneme.core.testing.capabilities import missing
 from axoneme.core.testing.operators import eventually
 
 POOL = """
@@ -31,8 +30,6 @@ spec: {type: LoadBalancer, ports: [{port: 80}], selector: {app: web}}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """Without any definition of ours."""
-    if why := missing("kubernetes"):
-        pytest.skip(why)
     with api_server(tmp_path_factory.mktemp("operator")) as running:
         yield running
 

@@ -16,7 +16,6 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store import FolderStore
 from axoneme.core.store.model import Store, StoreEvent
 from axoneme.core.testing.apiserver import ApiServer, api_server
-from axoneme.core.testing.capabilities import missing
 
 Opener = Callable[[], Store]
 NUMBERS = count()
@@ -25,8 +24,6 @@ NUMBERS = count()
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One API server for all of these."""
-    if why := missing("kubernetes"):
-        pytest.skip(why)
     with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
         running.kubectl("create", "namespace", "apps")
         running.kubectl("create", "serviceaccount", "default", "-n", "apps")
