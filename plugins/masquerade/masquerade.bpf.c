@@ -57,14 +57,8 @@ static __always_inline int axo_masq_is_icmp(__u8 family, __u8 proto)
 /* The flow of a packet as its sender knows it; 0 if it has no ports to translate. */
 static __always_inline int axo_masq_tuple_out(const struct axo_ctx *ctx, struct axo_nat6_key *t)
 {
-	t->saddr = ctx->saddr;
-	t->daddr = ctx->daddr;
-	t->sport = ctx->sport;
-	t->dport = ctx->dport;
-	t->proto = ctx->proto;
-	t->dir = AXO_NAT_OUT;
-	t->pad[0] = 0;
-	t->pad[1] = 0;
+	axo_nat_tuple(t, &ctx->saddr, ctx->sport, &ctx->daddr, ctx->dport, ctx->proto,
+		      AXO_NAT_OUT);
 	if (axo_nat_has_range(ctx->proto))
 		return 1;
 	t->dport = 0;
@@ -75,14 +69,7 @@ static __always_inline int axo_masq_tuple_out(const struct axo_ctx *ctx, struct 
 /* The same for a packet that comes in; 0 if no mapping can be meant. */
 static __always_inline int axo_masq_tuple_in(const struct axo_ctx *ctx, struct axo_nat6_key *r)
 {
-	r->saddr = ctx->saddr;
-	r->daddr = ctx->daddr;
-	r->sport = ctx->sport;
-	r->dport = ctx->dport;
-	r->proto = ctx->proto;
-	r->dir = AXO_NAT_IN;
-	r->pad[0] = 0;
-	r->pad[1] = 0;
+	axo_nat_tuple(r, &ctx->saddr, ctx->sport, &ctx->daddr, ctx->dport, ctx->proto, AXO_NAT_IN);
 	if (axo_nat_has_range(ctx->proto))
 		return axo_nat_in_range(ctx->dport);
 	r->sport = 0;
@@ -94,14 +81,7 @@ static __always_inline int axo_masq_tuple_in(const struct axo_ctx *ctx, struct a
 static __always_inline int axo_masq_tuple_quoted(__u8 family, const struct axo_nat_quote *q,
 						 struct axo_nat6_key *t, __u8 dir)
 {
-	t->saddr = q->t.daddr;
-	t->daddr = q->t.saddr;
-	t->sport = q->t.dport;
-	t->dport = q->t.sport;
-	t->proto = q->t.proto;
-	t->dir = dir;
-	t->pad[0] = 0;
-	t->pad[1] = 0;
+	axo_nat_tuple(t, &q->t.daddr, q->t.dport, &q->t.saddr, q->t.sport, q->t.proto, dir);
 	if (axo_nat_has_range(t->proto))
 		return 1;
 	if (dir == AXO_NAT_IN)

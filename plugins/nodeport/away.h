@@ -126,14 +126,8 @@ static __always_inline int nodeport_send_error(struct __sk_buff *skb, struct axo
 
 	if (!a || !w || !n)
 		return -AXO_DROP_SNAT_NO_MAP_FOUND;
-	n->flow.saddr = a->quote.t.daddr;
-	n->flow.daddr = w->to;
-	n->flow.sport = a->quote.t.dport;
-	n->flow.dport = w->port;
-	n->flow.proto = a->quote.t.proto;
-	n->flow.dir = AXO_NAT_OUT;
-	n->flow.pad[0] = 0;
-	n->flow.pad[1] = 0;
+	axo_nat_tuple(&n->flow, &a->quote.t.daddr, a->quote.t.dport, &w->to, w->port, a->quote.t.proto,
+		      AXO_NAT_OUT);
 	if (axo_nat_peek(ctx->family, &n->flow, &n->seen)) {
 		rc = axo_nat_quote_rewrite(skb, ctx, &a->quote, AXO_NAT_DST, &n->seen.addr,
 					   n->seen.port);

@@ -40,14 +40,8 @@ static __always_inline int nodeport_to_host(struct axo_ctx *ctx, const struct ax
 
 	if (!n || !axo_nat_has_range(ctx->proto))
 		return AXO_NEXT;
-	n->flow.saddr = ctx->daddr;
-	n->flow.daddr = ctx->saddr;
-	n->flow.sport = ctx->dport;
-	n->flow.dport = ctx->sport;
-	n->flow.proto = ctx->proto;
-	n->flow.dir = AXO_NAT_OUT;
-	n->flow.pad[0] = 0;
-	n->flow.pad[1] = 0;
+	axo_nat_tuple(&n->flow, &ctx->daddr, ctx->dport, &ctx->saddr, ctx->sport, ctx->proto,
+		      AXO_NAT_OUT);
 	axo_nat_answer(&n->answer, &n->flow, vip, port);
 	n->fresh.addr = n->flow.saddr;
 	n->fresh.port = n->flow.sport;

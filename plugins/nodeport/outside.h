@@ -50,14 +50,8 @@ static __always_inline void nodeport_own(const struct axo_ctx *ctx, struct axo_a
 /* The flow as it goes to its backend, for the tables of source NAT. */
 static __always_inline void nodeport_flow(struct axo_nat_work *n, const struct axo_ctx *ctx)
 {
-	n->flow.saddr = ctx->saddr;
-	n->flow.daddr = ctx->daddr;
-	n->flow.sport = ctx->sport;
-	n->flow.dport = ctx->dport;
-	n->flow.proto = ctx->proto;
-	n->flow.dir = AXO_NAT_OUT;
-	n->flow.pad[0] = 0;
-	n->flow.pad[1] = 0;
+	axo_nat_tuple(&n->flow, &ctx->saddr, ctx->sport, &ctx->daddr, ctx->dport, ctx->proto,
+		      AXO_NAT_OUT);
 }
 
 /* Gives the packet this node's address, so that its answer comes here. AXO_NEXT or a drop. */

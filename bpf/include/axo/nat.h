@@ -85,6 +85,21 @@ static __always_inline struct axo_nat_work *axo_nat_work_get(void)
 	return axoscratch_nat.lookup(&zero);
 }
 
+/* Fills a key: who sends to whom, as seen in direction dir. */
+static __always_inline void axo_nat_tuple(struct axo_nat6_key *t, const struct axo_addr *src,
+					  __be16 sport, const struct axo_addr *dst, __be16 dport,
+					  __u8 proto, __u8 dir)
+{
+	t->saddr = *src;
+	t->daddr = *dst;
+	t->sport = sport;
+	t->dport = dport;
+	t->proto = proto;
+	t->dir = dir;
+	t->pad[0] = 0;
+	t->pad[1] = 0;
+}
+
 static __always_inline void axo_nat4_narrow(struct axo_nat4_key *k, const struct axo_nat6_key *t)
 {
 	k->saddr = t->saddr.w[3];

@@ -69,28 +69,14 @@ static __always_inline int axo_nat_touch(struct axo_nat_entry *e, const struct a
 static __always_inline void axo_nat_answer(struct axo_nat6_key *r, const struct axo_nat6_key *t,
 					   const struct axo_addr *addr, __be16 port)
 {
-	r->saddr = t->daddr;
-	r->daddr = *addr;
-	r->sport = t->dport;
-	r->dport = port;
-	r->proto = t->proto;
-	r->dir = AXO_NAT_IN;
-	r->pad[0] = 0;
-	r->pad[1] = 0;
+	axo_nat_tuple(r, &t->daddr, t->dport, addr, port, t->proto, AXO_NAT_IN);
 }
 
 /* The tuple that the owner of the incoming entry e sends with. */
 static __always_inline void axo_nat_origin(struct axo_nat6_key *t, const struct axo_nat6_key *r,
 					   const struct axo_nat_entry *e)
 {
-	t->saddr = e->addr;
-	t->daddr = r->saddr;
-	t->sport = e->port;
-	t->dport = r->sport;
-	t->proto = r->proto;
-	t->dir = AXO_NAT_OUT;
-	t->pad[0] = 0;
-	t->pad[1] = 0;
+	axo_nat_tuple(t, &e->addr, e->port, &r->saddr, r->sport, r->proto, AXO_NAT_OUT);
 }
 
 /* Whether a socket of the node owns, or listens on, the local end of w->answer. */
