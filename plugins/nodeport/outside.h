@@ -146,15 +146,8 @@ static __always_inline void nodeport_fib(struct __sk_buff *skb, const struct axo
 					 const struct axo_lb_work *w, struct bpf_fib_lookup *fib,
 					 const struct axo_addr *from)
 {
-	axo_fib_ask(skb, ctx, fib);
+	axo_fib_ask(skb, ctx, fib, from, &w->to);
 	fib->tot_len += nodeport_extra(ctx, w);
-	if (ctx->family == 4) {
-		fib->ipv4_src = from->w[3];
-		fib->ipv4_dst = w->to.w[3];
-		return;
-	}
-	__builtin_memcpy(fib->ipv6_src, from, 16);
-	__builtin_memcpy(fib->ipv6_dst, &w->to, 16);
 }
 
 /* Makes it what goes to a backend on another node. AXO_NEXT or a drop. */

@@ -54,21 +54,6 @@ static __always_inline int nodeport_xdp_ask(struct xdp_md *xdp, struct axo_ctx *
 	return rc == AXO_NEXT ? axo_fib_return(xdp, ctx, &fib) : rc;
 }
 
-/* What goes back to a client: from this node, as far as routes are concerned. */
-static __always_inline void nodeport_xdp_back(struct xdp_md *xdp, const struct axo_ctx *ctx,
-					      struct bpf_fib_lookup *fib,
-					      const struct axo_addr *client)
-{
-	axo_fib_ask(xdp, ctx, fib);
-	if (ctx->family == 4) {
-		fib->ipv4_src = ctx->daddr.w[3];
-		fib->ipv4_dst = client->w[3];
-		return;
-	}
-	__builtin_memcpy(fib->ipv6_src, &ctx->daddr, 16);
-	__builtin_memcpy(fib->ipv6_dst, client, 16);
-}
-
 static __always_inline int nodeport_xdp_answer(struct xdp_md *xdp, struct axo_ctx *ctx)
 {
 	struct axo_nat_work *n = axo_nat_work_get();
@@ -81,7 +66,7 @@ static __always_inline int nodeport_xdp_answer(struct xdp_md *xdp, struct axo_ct
 	e = nodeport_answered(ctx, n);
 	if (!e)
 		return AXO_NEXT;
-	nodeport_xdp_back(xdp, ctx, &fib, &e->addr);
+	axo_fib_ask(xdp, ctx, &fib, &ctx->daddr, &e->addr); /* from this node */
 	if (!nodeport_xdp_returns(xdp, &fib))
 		return AXO_NEXT;
 	rc = nodeport_readdress(xdp, ctx, n, e);

@@ -14,8 +14,10 @@
 /* The compiler's header may be older than the kernel. */
 #define AXO_FIB_SKIP_NEIGH (1U << 2)
 
+/* The question about a packet that will go from src to dst. */
 static __always_inline void axo_fib_ask(struct __sk_buff *skb, const struct axo_ctx *ctx,
-					       struct bpf_fib_lookup *fib)
+					struct bpf_fib_lookup *fib, const struct axo_addr *src,
+					const struct axo_addr *dst)
 {
 	u32 len = axo_wire_len(skb, ctx);
 
@@ -26,13 +28,13 @@ static __always_inline void axo_fib_ask(struct __sk_buff *skb, const struct axo_
 	fib->dport = ctx->dport;
 	if (ctx->family == 4) {
 		fib->family = AXO_AF_INET;
-		fib->ipv4_src = ctx->saddr.w[3];
-		fib->ipv4_dst = ctx->daddr.w[3];
+		fib->ipv4_src = src->w[3];
+		fib->ipv4_dst = dst->w[3];
 		return;
 	}
 	fib->family = AXO_AF_INET6;
-	__builtin_memcpy(fib->ipv6_src, &ctx->saddr, 16);
-	__builtin_memcpy(fib->ipv6_dst, &ctx->daddr, 16);
+	__builtin_memcpy(fib->ipv6_src, src, 16);
+	__builtin_memcpy(fib->ipv6_dst, dst, 16);
 }
 
 /* One hop less to live. 0 or a drop. */
@@ -85,7 +87,7 @@ static __always_inline int axo_fib_resolve(struct __sk_buff *skb, struct bpf_fib
 static __always_inline int axo_fib_find(struct __sk_buff *skb, const struct axo_ctx *ctx,
 					struct bpf_fib_lookup *fib, struct bpf_redir_neigh *hop)
 {
-	axo_fib_ask(skb, ctx, fib);
+	axo_fib_ask(skb, ctx, fib, &ctx->saddr, &ctx->daddr);
 	return axo_fib_resolve(skb, fib, hop);
 }
 
