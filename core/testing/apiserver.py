@@ -6,20 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from axoneme.core.lab.apiserver import ApiServer, executables
-from axoneme.core.testing.capabilities import missing
 
 __all__ = ["ApiServer", "api_server"]
 
 
 @contextmanager
 def api_server(folder: Path) -> Iterator[ApiServer]:
-    """A fresh one while the block lasts; where its executables are missing the test is skipped."""
+    """A fresh one while the block lasts; for tests with the mark ``needs("kubernetes")``."""
     binaries = executables()
-    if binaries is None:
-        pytest.skip(missing("kubernetes"))
+    assert binaries is not None
     server = ApiServer(folder, binaries)
     server.prepare()
     try:

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from axoneme.core.testing.capabilities import missing
 from tests.services.modes import LabRun
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.needs("kubernetes")]
 
 MANIFEST = """
 apiVersion: v1
@@ -83,8 +82,6 @@ class OnKubernetes(LabRun):
 @pytest.fixture(scope="module")
 def lab() -> Iterator[OnKubernetes]:
     """Two nodes."""
-    if why := missing("kubernetes"):
-        pytest.skip(why)
     with OnKubernetes(f"axk{os.getpid() % 100000}", "snat", "tunnel") as running:
         yield running
 

@@ -18,6 +18,8 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.testing.apiserver import ApiServer, api_server
 from axoneme.core.testing.faults import FaultProxy
 
+pytestmark = pytest.mark.needs("kubernetes")
+
 NUMBERS = count()
 
 

@@ -13,6 +13,8 @@ from axoneme.core.operator import Operator
 from axoneme.core.testing.apiserver import ApiServer, api_server
 from axoneme.core.testing.operators import eventually
 
+pytestmark = pytest.mark.needs("kubernetes")
+
 POOL = """
 apiVersion: cilium.io/v2
 kind: CiliumLoadBalancerIPPool

@@ -30,7 +30,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield running
 
 
-@pytest.fixture(params=["folder", "kubernetes"])
+@pytest.fixture(
+    params=["folder", pytest.param("kubernetes", marks=pytest.mark.needs("kubernetes"))]
+)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens another store over the same objects each time."""
     if request.param == "folder":

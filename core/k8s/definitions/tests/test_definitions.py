@@ -21,6 +21,9 @@ from axoneme.core.testing.apiserver import ApiServer, api_server
 POLICIES = Path(__file__).parents[4] / "deploy" / "examples" / "policies"
 
 
+KUBERNETES = pytest.mark.needs("kubernetes")
+
+
 def objects(path: Path) -> list[dict[str, Any]]:
     """The objects of our group in a file."""
     found = yaml.safe_load_all(path.read_text())
@@ -56,11 +59,13 @@ def test_every_kind_of_ours_has_a_schema() -> None:
     assert {k.kind for k in ours(KindRegistry())} == set(DEFINITIONS)
 
 
+@KUBERNETES
 def test_installing_again_changes_nothing(server: ApiServer) -> None:
     """Nor does it wake whoever watches."""
     assert installed(server) == []
 
 
+@KUBERNETES
 def test_a_newer_release_s_definition_is_left_alone(server: ApiServer) -> None:
     """And an older one is brought up to date."""
     name = "crd/ciliumcidrgroups.cilium.io"
@@ -70,6 +75,7 @@ def test_a_newer_release_s_definition_is_left_alone(server: ApiServer) -> None:
     assert installed(server) == ["ciliumcidrgroups.cilium.io"]
 
 
+@KUBERNETES
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
 def test_examples_are_taken_without_a_field_that_is_not_known(
     server: ApiServer, path: Path
@@ -83,6 +89,7 @@ def test_examples_are_taken_without_a_field_that_is_not_known(
     server.kubectl("apply", "--validate=strict", "--dry-run=server", "-f", "-", text=text)
 
 
+@KUBERNETES
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -102,6 +109,7 @@ def test_the_server_refuses_what_the_schema_does(server: ApiServer, body: str, w
         server.kubectl("apply", "--validate=strict", "-f", "-", text=text)
 
 
+@KUBERNETES
 def test_views_read_well(server: ApiServer) -> None:
     """Short names, columns, explanations."""
     server.kubectl(
@@ -117,6 +125,7 @@ def test_views_read_well(server: ApiServer) -> None:
     assert "cnp" in server.kubectl("api-resources", "--api-group", "cilium.io")
 
 
+@KUBERNETES
 def test_a_status_without_an_address_of_its_own_is_written(server: ApiServer) -> None:
     """CiliumEndpoint's, and a node's, which has one."""
 
