@@ -53,7 +53,12 @@ def decode_claim(obj: ClusterObject, proxy_name: str) -> Claim | None:
     if not is_served(obj, proxy_name):
         return claim(rank=("~", *name))
     row = decode_service(obj)
-    return claim(rank=(row.created, *name), places=places(row))
+    return claim_of(row, status=obj.status, version=obj.resource_version)
+
+
+def claim_of(row: Service, **fields: Any) -> Claim:
+    """What a service that we serve asks for."""
+    return Claim(row.name, (row.created, *row.name), places(row), **fields)
 
 
 def places(row: Service) -> frozenset[Place]:
@@ -72,16 +77,29 @@ def show(place: Place) -> str:
     return f"{text}/{PROTOCOLS.get(proto, proto)}"
 
 
+def claims_table() -> Table[ServiceName, Claim]:
+    """An empty one."""
+    return Table(
+        "service_claims", Claim, key=lambda r: r.name, indexes={"place": lambda r: list(r.places)}
+    )
+
+
+def taken(claims: Table[ServiceName, Claim], row: Claim) -> dict[Place, ServiceName]:
+    """What a service asks for and others have, with their names."""
+    found = {}
+    for place in row.places:
+        winner = min(claims.find("place", place), key=lambda r: r.rank)
+        if winner.name != row.name:
+            found[place] = winner.name
+    return found
+
+
 class FrontendClaims:
     """Conflicts of one operator."""
 
     def __init__(self, operator: Operator) -> None:
-        self.claims: Table[ServiceName, Claim] = operator.tables.create(
-            "service_claims",
-            Claim,
-            key=lambda r: r.name,
-            indexes={"place": lambda r: list(r.places)},
-        )
+        self.claims = claims_table()
+        operator.tables.add(self.claims)
         proxy_name = operator.config.text("k8s-service-proxy-name")
         decode = partial(decode_claim, proxy_name=proxy_name)
         reflector = Reflector(operator.store, "Service", self.claims, decode)
@@ -129,20 +147,11 @@ class FrontendClaims:
         except TimeoutError:
             queue.retry()
 
-    def lost(self, row: Claim) -> dict[Place, ServiceName]:
-        """What a service asks for and others have, with their names."""
-        found = {}
-        for place in row.places:
-            winner = min(self.claims.find("place", place), key=lambda r: r.rank)
-            if winner.name != row.name:
-                found[place] = winner.name
-        return found
-
     def _desired(self, key: ObjectKey) -> tuple[Mapping[str, Any], Mapping[str, Any], str] | None:
         row = self.claims.get((key.namespace, key.name))
         if row is None:
             return None
-        lost = self.lost(row)
+        lost = taken(self.claims, row)
         if not lost:
             return row.status, without_condition(row.status, CONFLICT), row.version
         words = [f"{show(p)} is {'/'.join(n)}'s, which is older" for p, n in sorted(lost.items())]

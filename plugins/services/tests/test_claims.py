@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.testing.operators import OperatorBench, eventually
-from axoneme.plugins.services.claims import CONFLICT, show
+from axoneme.plugins.services.claims import (
+    CONFLICT,
+    NODE_PORT,
+    claim_of,
+    claims_table,
+    show,
+    taken,
+)
+from axoneme.plugins.services.manager import YOUNGEST
+from axoneme.plugins.services.tests.test_manager import SMALL, apply, manager, web
 
 
 def service(name: str, created: str, more: str = "externalIPs: [203.0.113.7]") -> str:
@@ -86,6 +99,38 @@ def test_ports_and_protocols_are_places_of_their_own(tmp_path: Path) -> None:
             assert not message(bench, "headless")
 
     run(work, tmp_path)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 3), st.sampled_from(["", "1", "2"]), SMALL),
+        min_size=1,
+        max_size=5,
+    )
+)
+@settings(max_examples=100, deadline=None)
+def test_the_operator_says_what_agents_do(wanted: list[tuple[int, int, str, int]]) -> None:
+    """Two programs decide who has a frontend: alike, also where nobody knows who is older."""
+    made, claims = manager(), claims_table()
+    for number, (cluster, outside, created, ports) in enumerate(wanted):
+        row = evolve(
+            web(number, cluster, 0, ports),
+            created=created or YOUNGEST,
+            external_ips=(ip_address(f"203.0.113.{outside}"),),
+        )
+        made.services.upsert(row)
+        claims.upsert(claim_of(row))
+    apply(made)
+    claims.flush()
+    for claim in claims:
+        agents = {
+            (str(k.address or NODE_PORT), k.port, k.proto): owner
+            for k, owner in made.conflicts.get(claim.name, {}).items()
+            if k.address not in made.node.addresses
+        }
+        assert {p: n for p, n in taken(claims, claim).items() if p[1]} == {
+            p: n for p, n in agents.items() if p[1]
+        }
 
 
 @pytest.mark.parametrize(
