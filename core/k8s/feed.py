@@ -33,6 +33,10 @@ WATCH_SECONDS: Final = (300, 600)
 SILENCE: Final = 150.0
 """Seconds without even a bookmark, which comes each minute: the connection is dead."""
 MOST_LINE: Final = 8 << 20
+GROUP: Final = "cilium.io"
+"""Ours: the operator brings its definitions."""
+SOON: Final = 3
+"""Failures that count while a definition is waited for: it comes within seconds."""
 SHORT: Final = 1.0
 """Seconds; a watch that ends sooner is none."""
 
@@ -95,11 +99,14 @@ class Feed:
         self._failures += 1
 
     def _not_served(self) -> None:
+        """A kind of ours will come: until then nobody knows what there is, and a node without its
+        policies must not begin. One of another project may never come: there is none of it. What
+        is known stays: who removes a definition removes its objects first.
+        """
         self.problem = f"the API server has no {self.kind.plural}.{self.kind.group or 'core'}"
-        self._failures += 1
-        for key in list(self.objects):
-            self._drop(key)
-        self._mark()
+        self._failures = min(self._failures + 1, SOON)
+        if self.kind.group != GROUP:
+            self._mark()
 
     async def _list(self) -> None:
         seen: set[ObjectKey] = set()

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.k8s.client import APPLY
-from axoneme.core.k8s.definitions.kinds import GROUP, SCHEMA_VERSION, VERSION_LABEL, manifest
+from axoneme.core.k8s.definitions.kinds import SCHEMA_VERSION, VERSION_LABEL, manifest
+from axoneme.core.k8s.feed import GROUP
 from axoneme.core.k8s.store import MANAGER, KubernetesStore
 from axoneme.core.store.kinds import Kind
 

@@ -27,7 +27,6 @@ from axoneme.core.store.kinds import Kind
 SCHEMA_VERSION: Final = "1.0.0"
 """Of the label that says which of two operators' definitions is newer."""
 VERSION_LABEL: Final = "io.axoneme.k8s.crd.schema.version"
-GROUP: Final = "cilium.io"
 
 
 @frozen

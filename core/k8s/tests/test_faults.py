@@ -13,6 +13,7 @@ from aiohttp import web
 
 from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.k8s.access import open_access
+from axoneme.core.k8s.definitions.install import install
 from axoneme.core.k8s.store import KubernetesStore
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.testing.apiserver import ApiServer, api_server
@@ -260,19 +261,45 @@ def test_another_server_is_tried(server: ApiServer, tmp_path: Path) -> None:
     asyncio.run(work())
 
 
-def test_a_kind_that_is_not_served_yet_is_empty(server: ApiServer) -> None:
-    """Its objects come when its definition has come."""
+def test_a_kind_of_ours_is_waited_for(server: ApiServer) -> None:
+    """A node that took it for empty would begin without its policies. Not so a foreign one."""
 
     async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
-        events = store.watch("CiliumCIDRGroup")
-        first = await anext(events)
-        assert first.type == "synced"
-        assert "ciliumcidrgroups.cilium.io" in store.problems()[0]
+        foreign = store.watch("ClusterNetworkPolicy")
+        assert (await anext(foreign)).type == "synced"
+        first = asyncio.ensure_future(anext(store.watch("CiliumCIDRGroup")))
+        while not any("ciliumcidrgroups.cilium.io" in p for p in store.problems()):
+            await asyncio.sleep(0.05)
         group = {"apiVersion": "cilium.io/v2", "kind": "CiliumCIDRGroup", "metadata": {"name": "g"}}
         for verb in (store.create, store.apply):
             with pytest.raises(NotFoundError, match=r"CiliumCIDRGroup g: .*its CRD is missing"):
                 await verb(group)
         with pytest.raises(NotFoundError, match="ConfigMap default/nobody not found"):
             await store.get(ObjectKey("ConfigMap", "default", "nobody"))
+        assert not first.done()
+        await install(store)
+        assert (await first).type == "synced"
+
+    run(server, work)
+
+
+def test_what_is_known_outlives_a_server_that_forgets_its_kinds(server: ApiServer) -> None:
+    """A 404 is no deletion: policies would be gone."""
+
+    async def work(store: KubernetesStore, proxy: FaultProxy) -> None:
+        view, word = View(store), f"forgets{next(NUMBERS)}"
+        await view.synced.wait()
+        await store.create(body(f"{word}-a"))
+        await view.equals(store)
+        known = dict(view.versions)
+        proxy.refuse = lambda _: web.Response(status=404, text="404 page not found")
+        proxy.cut_watches()
+        while not store.problems():
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+        assert view.versions == known
+        proxy.refuse = lambda _: None
+        await view.equals(store)
+        view.close()
 
     run(server, work)
