@@ -50,6 +50,7 @@ from axoneme.core.live_options import LiveOptions
 from axoneme.core.metrics import MetricRegistry
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.network import NetworkState
+from axoneme.core.netlink import sysctls
 from axoneme.core.netlink.api import Netlink
 from axoneme.core.netlink.reconciler import NetworkReconciler
 from axoneme.core.nodes import network as node_network
@@ -97,6 +98,9 @@ class Agent:
         self.tasks = TaskGroupRunner()
         self.metrics = MetricRegistry(config.words("metrics"))
         self.store = store or open_store(config, plugins)
+        # Of others' pods CiliumEndpoints tell what matters, of others' nodes CiliumNodes.
+        self.store.narrow("Pod", "spec.nodeName", self.node_name)
+        self.store.narrow("Node", "metadata.name", self.node_name)
         self.required: list[Table[Any, Any]] = []
         """Tables whose first full content the start waits for; plugins may add theirs."""
         self.subjects: set[int] = set()
@@ -168,6 +172,7 @@ class Agent:
         runtime_table(tables)
 
     def _make_network(self) -> None:
+        sysctls.use(self.config.text("procfs"))
         self.netlink = Netlink()
         self.network = NetworkReconciler(self.netlink, self._describe_network)
         self.events = EventService(self.tables, self.node_name)

@@ -44,8 +44,10 @@ SHORT: Final = 1.0
 class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
-    def __init__(self, client: ApiClient, kind: Kind) -> None:
+    def __init__(self, client: ApiClient, kind: Kind, selector: str = "") -> None:
+        """``selector``: of fields (``spec.nodeName=node1``); all objects without one."""
         self.kind = kind
+        self._selector = {"fieldSelector": selector} if selector else {}
         self.objects: dict[ObjectKey, ClusterObject] = {}
         self.synced = False
         self.lists = 0
@@ -113,7 +115,7 @@ class Feed:
         path, token = paths.collection(self.kind), ""
         self.lists += 1
         while True:
-            query = {"limit": PAGE} | ({"continue": token} if token else {})
+            query = {"limit": PAGE} | self._selector | ({"continue": token} if token else {})
             page = await self._client.call("GET", path, self.kind.plural, query=query)
             for body in page.get("items") or ():
                 seen.add(self._take(body))
@@ -133,6 +135,7 @@ class Feed:
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),
+            **self._selector,
         }
         path = paths.collection(self.kind)
         rest = b""

@@ -89,7 +89,8 @@ class LocalNode:
     @property
     def internal(self) -> tuple[Address, ...]:
         """The addresses on the underlay, at most one of a family."""
-        found: dict[int, Address] = {a.version: a for a in reversed(self._kubernetes)}
+        own = {a for d in self.devices.devices for a in d.addresses}
+        found: dict[int, Address] = {a.version: a for a in reversed(self._kubernetes) if a in own}
         for version in (4, 6):
             address = self.devices.address(version)
             if address is not None:
@@ -158,7 +159,8 @@ class LocalNode:
     async def follow_kubernetes(self) -> None:
         """Follow the Node object for ever: its labels and addresses become this node's."""
         async for event in self._store.watch("Node", self.name):
-            if event.type not in ("added", "modified"):
+            # A kubelet writes its Node every few seconds; what is ours of it hardly ever changes.
+            if event.obj is None or not self._learn(event.obj):
                 continue
             try:
                 await self.publish()
@@ -193,20 +195,24 @@ class LocalNode:
         return {"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": metadata, "spec": spec}
 
     async def _ask_kubernetes(self) -> None:
-        """The InternalIPs of the Node object, where there is one and they are really ours."""
-        try:
-            node = await self._store.get(ObjectKey("Node", "", self.name))
-        except AxonemeError:
-            return
-        own = {a for d in self.devices.devices for a in d.addresses}
+        """Labels and InternalIPs of the Node object, where there is one."""
+        if self._labels is not None:
+            return  # the watch tells of changes
+        with contextlib.suppress(AxonemeError):
+            self._learn(await self._store.get(ObjectKey("Node", "", self.name)))
+
+    def _learn(self, node: ClusterObject) -> bool:
+        """Take over what the Node object says; whether that is something new."""
+        before = self._kubernetes, self._labels
         listed = []
         for entry in node.status.get("addresses") or ():
             with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
                 address = ip_address(entry["address"])
-                if entry.get("type") == "InternalIP" and address in own:
+                if entry.get("type") == "InternalIP":
                     listed.append(address)
         self._kubernetes = tuple(listed)
         self._labels = dict(node.labels)
+        return before != (self._kubernetes, self._labels)
 
     async def _tell_waiting(self) -> None:
         with contextlib.suppress(AxonemeError):

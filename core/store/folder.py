@@ -76,6 +76,9 @@ class FolderStore:
         """Take or renew a lease."""
         return await self._do(self.engine.acquire_lease, name, holder, duration)
 
+    def narrow(self, kind: str, field: str, value: str) -> None:
+        """Nothing would be saved: whoever watches reads the whole folder anyway."""
+
     def about(self) -> str:
         """The folder."""
         return f"folder {self.engine.root}"

@@ -68,6 +68,14 @@ class Store(Protocol):
         """
         ...
 
+    def narrow(self, kind: str, field: str, value: str) -> None:
+        """Watches of ``kind`` need no other objects than those whose ``field`` is ``value``.
+
+        Called before the first watch. ``field`` is dotted and one that the API server selects by
+        (``spec.nodeName`` of pods, ``metadata.name``). A store may go on to tell of all.
+        """
+        ...
+
     async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:
         """Take or renew a lease for ``duration`` seconds; ``False`` when another holds it."""
         ...

@@ -261,6 +261,6 @@ def setup_operator(operator: Operator) -> None:
     able = abilities(operator.config, operator.services)
     validator = PolicyValidator(operator.store, decode_by_hook(operator.plugins, able))
     for kind in operator.store.kinds.policies():
-        name = f"validate {kind.kind}"
-        operator.add_task(name, partial(validator.follow, kind.kind))
+        if options_of.wanted(operator.config, kind.kind):
+            operator.add_task(f"validate {kind.kind}", partial(validator.follow, kind.kind))
     operator.add_task("policy conditions", validator.write)

@@ -324,3 +324,30 @@ def test_of_many_who_want_a_lease_one_gets_it(opener: Opener) -> None:
         assert sum(won) == 1
 
     run(opener, work)
+
+
+def test_a_narrowed_watch_has_what_it_was_narrowed_to(opener: Opener) -> None:
+    """Of another store of the same objects: it may hear of more, never of less."""
+
+    async def work(store: Store) -> None:
+        mine, other = name(), name()
+        await store.create({**pod(mine), "spec": {**pod(mine)["spec"], "nodeName": "node-a"}})
+        store.narrow("Pod", "spec.nodeName", "node-a")
+        heard: list[str] = []
+
+        async def follow() -> None:
+            async for event in store.watch("Pod"):
+                if event.obj is not None:
+                    heard.append(event.obj.key.name)
+
+        task = asyncio.create_task(follow())
+        await store.create({**pod(other), "spec": {**pod(other)["spec"], "nodeName": "node-b"}})
+        later = name()
+        await store.create({**pod(later), "spec": {**pod(later)["spec"], "nodeName": "node-a"}})
+        while later not in heard:
+            await asyncio.sleep(0.05)
+        assert mine in heard
+        assert store.about().startswith("folder") or other not in heard
+        task.cancel()
+
+    run(opener, work)
