@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from axoneme.core.http import Answer, HttpServer
 from axoneme.core.metrics import MetricRegistry
-from axoneme.core.options import split_address
+from axoneme.core.place_options import split_address
 
 
 def metrics_server(metrics: MetricRegistry, address: str) -> HttpServer | None:
@@ -21,7 +21,9 @@ def metrics_server(metrics: MetricRegistry, address: str) -> HttpServer | None:
     return HttpServer(host, port, {"/metrics": scrape})
 
 
-def health_server(port: int, problem: Callable[[], str]) -> HttpServer | None:
+def health_server(
+    port: int, problem: Callable[[], str], host: str = "127.0.0.1"
+) -> HttpServer | None:
     """``/healthz`` on loopback: 200, or 503 with what ``problem`` says; ``None`` for port 0."""
     if not port:
         return None
@@ -30,4 +32,4 @@ def health_server(port: int, problem: Callable[[], str]) -> HttpServer | None:
         text = problem()
         return Answer(f"{text}\n".encode(), 503) if text else Answer(b"ok\n")
 
-    return HttpServer("127.0.0.1", port, {"/healthz": healthz})
+    return HttpServer(host, port, {"/healthz": healthz})

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import socket
-from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from axoneme.core import packet_path_options, store_options
+from axoneme.core import packet_path_options, place_options, store_options
 from axoneme.core.config import OptionRegistry
+from axoneme.core.place_options import listen_address
 
 if TYPE_CHECKING:
     from axoneme.core.config import Config
@@ -30,8 +30,8 @@ def register(options: OptionRegistry) -> None:
     _identities(options)
     packet_path_options.register(options)
     store_options.register(options)
+    place_options.register(options)
     _process(options)
-    _operator(options)
 
 
 def _identity_of_the_node(options: OptionRegistry) -> None:
@@ -239,7 +239,7 @@ def _process(options: OptionRegistry) -> None:
         "",
         "Address of the agent's metrics, IP:PORT or :PORT; none when not given",
         component="agent",
-        validate=_listen_address,
+        validate=listen_address,
         helm="prometheus.port",
     )
     add(
@@ -260,57 +260,6 @@ def _process(options: OptionRegistry) -> None:
         component="agent",
         helm="healthPort",
     )
-
-
-def _operator(options: OptionRegistry) -> None:
-    def duration(key: str, default: str, text: str, helm: str = "", least: float = 0) -> None:
-        options.add(key, "duration", default, text, component="operator", helm=helm, min=least)
-
-    duration(
-        "identity-gc-interval",
-        "15m0s",
-        "Time between collections of unused identities",
-        "operator.identityGCInterval",
-    )
-    duration(
-        "identity-heartbeat-timeout",
-        "30m0s",
-        "Time without use after which an identity is collected",
-        "operator.identityHeartbeatTimeout",
-        1,
-    )
-    duration(
-        "cilium-endpoint-gc-interval",
-        "5m0s",
-        "Time between collections of CiliumEndpoints without a pod",
-        "operator.endpointGCInterval",
-    )
-    duration(
-        "nodes-gc-interval",
-        "5m0s",
-        "Time between collections of CiliumNodes without a node",
-        "operator.nodeGCInterval",
-    )
-    options.add(
-        "enable-metrics",
-        "bool",
-        False,
-        "Serve the operator's metrics",
-        component="operator",
-        helm="operator.prometheus.enabled",
-    )
-    options.add(
-        "operator-prometheus-serve-addr",
-        "string",
-        ":9963",
-        "Address of the operator's metrics, IP:PORT or :PORT",
-        component="operator",
-        validate=_listen_address,
-        helm="operator.prometheus.port",
-    )
-    duration("leader-election-lease-duration", "15s", "Life of the leader's lease", least=1)
-    duration("leader-election-renew-deadline", "10s", "Time to renew the lease in", least=0.1)
-    duration("leader-election-retry-period", "2s", "Time between tries for the lease", least=0.1)
 
 
 def _default_socket(config: Config) -> str:
@@ -343,24 +292,3 @@ def _mtu(value: int) -> str | None:
 def _metric_toggles(names: tuple[str, ...]) -> str | None:
     bad = [name for name in names if name[:1] not in ("+", "-")]
     return f"names with + or - in front, not {bad[0]!r}" if bad else None
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """``:9962`` -> ``("", 9962)``, ``[::1]:80`` -> ``("::1", 80)``; ``ValueError`` when bad."""
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 <= int(port) <= 65535:
-        raise ValueError(text)
-    if host and host != "localhost":
-        ip_address(host)
-    return host, int(port)
-
-
-def _listen_address(text: Any) -> str | None:
-    if not text:
-        return None
-    try:
-        split_address(text)
-    except ValueError:
-        return "an address such as :9962 or 127.0.0.1:9962"
-    return None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from axoneme.core.agent import bpffs, facts
 from axoneme.core.agent import datapath as packet_path
 from axoneme.core.agent.feeds import spawn_reflectors, wait_synced
+from axoneme.core.cni import install as cni_install
 from axoneme.core.conntrack.task import collect
 from axoneme.core.devices import NodeDevices, detect
 from axoneme.core.errors import AxonemeError
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 DEVICE_SECONDS = 10.0
 """How often devices are looked at again."""
+
+DEFAULT_SOCKET = Path("/var/run/axoneme/axoneme.sock")
+"""What the CNI executable asks when its configuration names no socket."""
 
 CORE_TABLES = ("pods", "namespaces", "identities", "nodes_seen", "cluster_endpoints")
 
@@ -142,6 +146,7 @@ class Startup:
         agent.tasks.spawn("conntrack gc", partial(collect, agent))
         agent.tables["nodes"].subscribe(lambda _: agent.network.request())
         await self._open_ports()
+        await self._announce()
         log.info(
             "agent ready",
             extra={
@@ -199,6 +204,25 @@ class Startup:
                 function(events=events)
             except Exception:
                 log.exception("plugin failed", extra={"plugin": name})
+
+    async def _announce(self) -> None:
+        """Tell the runtime about us, now that pods can be connected: a kubelet waits for it."""
+        config = self.agent.config
+        path = config.text("write-cni-conf-when-ready")
+        if not path:
+            return
+        socket = config.text("socket-path")
+        work = partial(
+            cni_install.write_configuration,
+            Path(path),
+            socket="" if Path(socket) == DEFAULT_SOCKET else socket,
+            exclusive=config.flag("cni-exclusive"),
+        )
+        try:
+            for renamed in await asyncio.to_thread(work):
+                log.info("CNI configuration set aside", extra={"file": str(renamed)})
+        except (OSError, AxonemeError) as error:
+            log.error("CNI configuration not written", extra={"file": path, "error": str(error)})
 
     async def _open_ports(self) -> None:
         agent = self.agent

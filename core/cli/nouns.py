@@ -22,16 +22,20 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "config": ("axoneme.core.cli.config", "Show every key, its value and its source."),
     "endpoint": ("axoneme.core.cli.endpoint", "Show the endpoints of a node."),
     "identity": ("axoneme.core.cli.identity", "Show security identities."),
+    "install": ("axoneme.core.cli.install", "Install Axoneme into a cluster."),
     "ip": ("axoneme.core.cli.ip", "Show which identity stands behind an address."),
     "lab": ("axoneme.core.cli.lab", "Run a cluster on this machine."),
     "map": ("axoneme.core.cli.map", "Show BPF maps and what they hold."),
     "metrics": ("axoneme.core.cli.metrics", "Show metrics."),
     "monitor": ("axoneme.core.cli.monitor", "Watch drops, verdicts and traces."),
     "node": ("axoneme.core.cli.node", "Show the nodes of the cluster."),
+    "node-init": ("axoneme.core.cli.node_init", "Prepare a node for an agent in a container."),
     "operator": ("axoneme.core.cli.operator", "Run the operator of the cluster."),
     "plugin": ("axoneme.core.cli.plugin", "Show plugins, their options and hooks."),
     "state": ("axoneme.core.cli.state", "Show any table of the agent."),
-    "status": ("axoneme.core.cli.status", "Show how the agent is."),
+    "status": ("axoneme.core.cli.status", "Show how the agent, or a cluster, is."),
+    "uninstall": ("axoneme.core.cli.uninstall", "Remove Axoneme from a cluster."),
+    "upgrade": ("axoneme.core.cli.upgrade", "Upgrade the Axoneme of a cluster."),
     "version": ("axoneme.core.cli.version", "Show versions."),
 }
 """Noun -> module, help. The module's attribute has the noun's name."""
@@ -89,7 +93,7 @@ class Root(Noun):
                 if error.name != CORE_NOUNS[name][0]:
                     raise
                 return None
-            self.add_command(getattr(module, name), name)
+            self.add_command(getattr(module, name.replace("-", "_")), name)
         return self.commands[name]
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -37,12 +37,16 @@ def cni() -> None:
     default="",
     help="Install the script for this interpreter, not the compiled executable.",
 )
-def install_command(bin_dir: Path, conf_dir: Path, agent_socket: str, python: str) -> None:
+@click.option("--no-config", is_flag=True, help="The executable alone, no configuration.")
+def install_command(
+    bin_dir: Path, conf_dir: Path, agent_socket: str, python: str, no_config: bool
+) -> None:
     """Write axoneme-cni and 05-axoneme.conflist, each in one step.
 
     \b
     axoneme cni install
     axoneme cni install --bin-dir /host/opt/cni/bin
     """
-    for path in install(bin_dir, conf_dir, socket=agent_socket, python=python):
+    done = install(bin_dir, conf_dir, socket=agent_socket, python=python, config=not no_config)
+    for path in done:
         click.echo(str(path))

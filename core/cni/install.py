@@ -13,6 +13,10 @@ from axoneme.core.errors import AxonemeError
 
 CONFIG_NAME: Final = "05-axoneme.conflist"
 SYSTEM_PYTHON: Final = "/usr/bin/python3"
+LOOPBACK: Final = "loopback"
+CNI_PROJECT: Final = Path("/usr/lib/cni")
+"""Where Debian's containernetworking-plugins are."""
+BACKUP: Final = ".axoneme_bak"
 
 
 def configuration(socket: str = "", extra: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -32,6 +36,26 @@ def configuration(socket: str = "", extra: dict[str, Any] | None = None) -> dict
     }
 
 
+def write_configuration(path: Path, *, socket: str = "", exclusive: bool = False) -> list[Path]:
+    """Write the configuration to ``path`` in one step; with ``exclusive`` rename all others.
+
+    A runtime takes the first file by name, so another plugin's could win. What was renamed.
+    """
+    config = json.dumps(configuration(socket), indent=2) + "\n"
+    write_atomically(path, config.encode(), 0o644)
+    return set_aside(path) if exclusive else []
+
+
+def set_aside(own: Path) -> list[Path]:
+    """Rename every other configuration beside ``own`` to ``NAME.axoneme_bak``."""
+    renamed = []
+    for other in sorted(own.parent.iterdir()):
+        if other != own and other.suffix in (".conf", ".conflist", ".json"):
+            other.rename(other.with_name(other.name + BACKUP))
+            renamed.append(other)
+    return renamed
+
+
 def install(
     bin_dir: Path,
     conf_dir: Path,
@@ -39,19 +63,38 @@ def install(
     socket: str = "",
     python: str = "",
     cache: Path = shim.CACHE,
+    config: bool = True,
 ) -> list[Path]:
     """Write both, each in one step: a runtime sees the old file or the new one. What was written.
+
+    Without ``config`` the executable alone: the agent writes the other when it is ready.
 
     The executable first: a configuration must not name what is not there yet. ``python`` asks for
     the script instead of the compiled one, with that interpreter.
     """
     binary = None if python else shim.compiled(cache)
     program = binary.read_bytes() if binary else _script(python)
-    config = json.dumps(configuration(socket), indent=2) + "\n"
     target, conf = bin_dir / shim.SCRIPT.name, conf_dir / CONFIG_NAME
     write_atomically(target, program, 0o755)
-    write_atomically(conf, config.encode(), 0o644)
-    return [target, conf]
+    written = [target, *install_loopback(bin_dir, cache)]
+    if not config:
+        return written
+    write_configuration(conf, socket=socket)
+    return [*written, conf]
+
+
+def install_loopback(bin_dir: Path, cache: Path) -> list[Path]:
+    """The ``loopback`` executable of the CNI project, which runtimes call for each pod.
+
+    It is nobody's of a host without another network plugin. One that is there stays; where we
+    have none to give, a runtime's own error names it.
+    """
+    target = bin_dir / LOOPBACK
+    source = next((p / LOOPBACK for p in (cache, CNI_PROJECT) if (p / LOOPBACK).exists()), None)
+    if target.exists() or source is None:
+        return []
+    write_atomically(target, source.read_bytes(), 0o755)
+    return [target]
 
 
 def _script(python: str) -> bytes:

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SCRIPT: Final = Path(__file__).parent / "bin" / "axoneme-cni"
 SOURCE: Final = SCRIPT.with_suffix(".c")
 HEADER: Final = SCRIPT.with_name("axoneme-cni-json.h")
-CACHE: Final = Path("/var/lib/axoneme/cache/cni")
+CACHE: Final = Path(os.environ.get("AXONEME_CNI_CACHE") or "/var/lib/axoneme/cache/cni")
 FLAGS: Final = ("-O2", "-static", "-s", "-std=gnu11")
 """Static: it runs on hosts with another C library, or with none."""
 

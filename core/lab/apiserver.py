@@ -126,6 +126,7 @@ class ApiServer:
             "--authorization-mode=Node,RBAC",
             "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
             "--endpoint-reconciler-type=none",
+            "--allow-privileged=true",
             "--profiling=false",
         )
         self.wait()

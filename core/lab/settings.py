@@ -27,6 +27,8 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "kube-proxy-replacement": "true",
     "enable-ipv4-masquerade": "true",
     "enable-ipv6-masquerade": "true",
+    # Labs share the machine's loopback.
+    "operator-api-serve-addr": "",
     # Seconds of politeness towards a large cluster; here all nodes hear of an identity at once.
     "identity-change-grace-period": "100ms",
 }

@@ -15,8 +15,18 @@ from typing import Final
 from axoneme.core.errors import NetlinkError
 from axoneme.core.netlink.wire import failure
 
-ROOT: Final = "/proc/sys/"
+_where = {"root": "/proc/sys/"}
 _PART: Final = re.compile(r"[A-Za-z0-9_.:@-]+")
+
+
+def use(procfs: str) -> None:
+    """Read and write below ``procfs`` from now on: a container's own ``/proc/sys`` is read-only.
+
+    A mount of the host's ``/proc/sys/net`` does as well as its ``/proc``: what the files show is
+    the namespace of the thread that opens them, wherever the mount came from.
+    """
+    _where["root"] = procfs.rstrip("/") + "/sys/"
+    path.cache_clear()
 
 
 @lru_cache(1024)
@@ -25,7 +35,7 @@ def path(name: str) -> str:
     parts = name.split("/" if "/" in name else ".")
     if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
         raise NetlinkError(f"sysctl {name!r}: not a name", errno=22)
-    return ROOT + "/".join(parts)
+    return _where["root"] + "/".join(parts)
 
 
 def read(name: str) -> str:

@@ -20,12 +20,13 @@ from axoneme.core.errors import AxonemeError
 from axoneme.core.http import HttpServer
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
 from axoneme.core.metrics import MetricRegistry
-from axoneme.core.metrics_server import metrics_server
+from axoneme.core.metrics_server import health_server, metrics_server
 from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.nodes.objects import decode_node
 from axoneme.core.operator import collect
+from axoneme.core.place_options import split_address
 from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
 from axoneme.core.state import Table, TableRegistry
@@ -37,6 +38,7 @@ from axoneme.core.tasks import TaskGroupRunner
 log = logging.getLogger(__name__)
 
 LEASE = "axoneme-operator"
+LOOPBACK = ("localhost", "127.0.0.1")
 
 Work = Callable[[], Awaitable[None]]
 
@@ -63,7 +65,7 @@ class Operator:
         self.endpoints = cluster_endpoint_table(self.tables)
         self._work: dict[str, Work] = {}
         self._runner: TaskGroupRunner | None = None
-        self._server: HttpServer | None = None
+        self._servers: list[HttpServer] = []
         protocols = L7Registry()
         self.services.provide(L7Registry, protocols)
         self.plugins.call("axoneme_register_l7", protocols=protocols, config=config)
@@ -95,13 +97,13 @@ class Operator:
             "reflect CiliumEndpoint",
             Reflector(self.store, "CiliumEndpoint", self.endpoints, decode_cluster_endpoint).run,
         )
-        await self._serve_metrics()
+        await self._open_ports()
         try:
             await self._elect()
         finally:
             led = self.leading
-            if self._server is not None:
-                await self._server.stop()
+            for server in self._servers:
+                await server.stop()
             await self._yield()
             if led:  # the next one need not wait until the lease has run out
                 with contextlib.suppress(AxonemeError):
@@ -109,16 +111,30 @@ class Operator:
             await self.tasks.stop()
             await self.store.close()
 
-    async def _serve_metrics(self) -> None:
-        if not self.config.flag("enable-metrics"):
-            return
-        server = metrics_server(self.metrics, self.config.text("operator-prometheus-serve-addr"))
-        try:
-            if server is not None:
-                await server.start()
-                self._server = server
-        except (OSError, AxonemeError) as error:
-            log.error("port not opened", extra={"error": str(error)})
+    async def _open_ports(self) -> None:
+        config, servers = self.config, []
+        if config.flag("enable-metrics"):
+            address = config.text("operator-prometheus-serve-addr")
+            servers.append(metrics_server(self.metrics, address))
+        if config.text("operator-api-serve-addr"):
+            host, port = split_address(config.text("operator-api-serve-addr"))
+            servers.append(health_server(port, self.why_not_healthy, host.replace(*LOOPBACK)))
+        for server in servers:
+            try:
+                if server is not None:
+                    await server.start()
+                    self._servers.append(server)
+            except (OSError, AxonemeError) as error:
+                log.error("port not opened", extra={"error": str(error)})
+
+    def why_not_healthy(self) -> str:
+        """What a restart might help against: a leader whose work has ended; empty when fine.
+
+        An API server that is away is no reason: a new process would find it away, too.
+        """
+        states = self._runner.states.values() if self._runner is not None else ()
+        failed = [s.name for s in states if s.state == "failed"]
+        return f"tasks failed: {', '.join(failed)}" if failed else ""
 
     async def _give_back(self) -> None:
         """Delete the lease if it is ours still: after a pause it may be another leader's."""

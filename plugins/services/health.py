@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from axoneme.core.errors import AxonemeError
 from axoneme.core.http import Answer, Handler, HttpServer
 from axoneme.core.model.balancing import ServiceName
-from axoneme.core.options import split_address
+from axoneme.core.place_options import split_address
 
 log = logging.getLogger(__name__)
 

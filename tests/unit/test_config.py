@@ -15,7 +15,7 @@ from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.config_sources import parse_flags
 from axoneme.core.errors import AxonemeError, ConfigError
 from axoneme.core.option_types import PARSERS, format_duration, format_value, parse_duration
-from axoneme.core.options import split_address
+from axoneme.core.place_options import split_address
 
 
 @pytest.fixture

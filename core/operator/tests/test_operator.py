@@ -118,19 +118,18 @@ def test_metrics_are_served_when_asked_for(tmp_path: Path) -> None:
     """Port 0 takes a free one; a port that is taken stops nothing."""
 
     async def work() -> None:
-        bench = OperatorBench(tmp_path, enable_metrics="true")
+        bench = OperatorBench(tmp_path, enable_metrics="true", operator_api_serve_addr="")
         async with bench.running(operator_prometheus_serve_addr="127.0.0.1:0") as operator:
             operator.metrics.gauge("something", "Of a test").set(3)
-            assert operator._server is not None
-            port = operator._server.port
+            port = operator._servers[0].port
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"axoneme_something 3.0" in await reader.read()
             writer.close()
             taken = f"127.0.0.1:{port}"
-            async with OperatorBench(tmp_path / "b", enable_metrics="true").running(
-                operator_prometheus_serve_addr=taken
-            ) as other:
-                assert other._server is None and other.leading
+            async with OperatorBench(
+                tmp_path / "b", enable_metrics="true", operator_api_serve_addr=""
+            ).running(operator_prometheus_serve_addr=taken) as other:
+                assert not other._servers and other.leading
 
     asyncio.run(asyncio.wait_for(work(), 60))
