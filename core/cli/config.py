@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from axoneme.core.cli import cluster_config
 from axoneme.core.cli.live import change, show_live
 from axoneme.core.cli.options import (
     AgentHandle,
@@ -20,7 +21,34 @@ if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
 
 
-@click.command("config")
+class ConfigGroup(click.Group):
+    """A noun whose name alone shows the agent's keys, and that has verbs for a cluster's."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without a verb it is ``show``."""
+        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("config", cls=ConfigGroup)
+def config() -> None:
+    """Show an agent's keys; view, set and delete those of a cluster.
+
+    \b
+    axoneme config --changed
+    axoneme config routing-mode --node node1
+    axoneme config view
+    axoneme config set policy-audit-mode true
+    """
+
+
+config.add_command(cluster_config.view)
+config.add_command(cluster_config.set_key)
+config.add_command(cluster_config.delete_key)
+
+
+@config.command("show")
 @click.argument("keys", nargs=-1, metavar="[KEY | OPTION=VALUE...]")
 @click.option("--live", is_flag=True, help="Options that may change while the agent runs.")
 @click.option("--changed", is_flag=True, help="Only what differs from its default.")
@@ -28,7 +56,7 @@ if TYPE_CHECKING:
 @config_options
 @output_option
 @agent_options
-def config(
+def show(
     *,
     keys: tuple[str, ...],
     live: bool,

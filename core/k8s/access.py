@@ -71,8 +71,10 @@ class Access:
         return context
 
 
-async def open_access(kubeconfig: str = "", servers: tuple[str, ...] = ()) -> Access:
-    """From a kubeconfig's current context, else as the pod's service account.
+async def open_access(
+    kubeconfig: str = "", servers: tuple[str, ...] = (), context: str = ""
+) -> Access:
+    """From a kubeconfig's context, the current one by default, else as the pod's service account.
 
     ``servers`` take the place of the one that is named there. ``ConfigError`` if there is neither.
     """
@@ -80,7 +82,10 @@ async def open_access(kubeconfig: str = "", servers: tuple[str, ...] = ()) -> Ac
     try:
         if kubeconfig:
             await library.load_kube_config(
-                config_file=kubeconfig, client_configuration=settings, persist_config=False
+                config_file=kubeconfig,
+                context=context or None,
+                client_configuration=settings,
+                persist_config=False,
             )
         elif IN_CLUSTER.is_dir():  # noqa: ASYNC240 - once, before anything runs
             library.load_incluster_config(client_configuration=settings)

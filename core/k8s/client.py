@@ -36,6 +36,7 @@ REQUEST_SECONDS: Final = 30.0
 IDEMPOTENT: Final = frozenset({"GET", "PUT", "DELETE"})
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
+MERGE: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 

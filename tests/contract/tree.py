@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = {"hooks": "axoneme.hooks", "core": "axoneme.core", "plugins": "axoneme.plugins",
-           "bpf": "axoneme.bpf"}  # fmt: skip
+           "bpf": "axoneme.bpf", "deploy": "axoneme.deploy"}  # fmt: skip
 
 
 def setup_cfg() -> configparser.ConfigParser:

@@ -1,0 +1,1 @@
+"""What clusters are given: the Helm chart, the image, examples."""
