@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 
-.PHONY: help setup demo test test-fast lint format types bench wheel clean
+.PHONY: help setup demo test test-node image test-fast lint format types bench wheel clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -18,6 +18,10 @@ test: setup ## every test; what is skipped is listed with the missing capability
 	@scripts/build-kubernetes >/dev/null || echo "tests with a real Kubernetes are skipped"
 	$(PYTEST) -n 2 --dist loadscope -q -m "not serial"
 	$(PYTEST) -q -m serial
+
+test-node: setup ## two nodes with real kubelets: image, chart, pods, upgrade (once 15 min of building)
+	@scripts/build-kubernetes node >/dev/null || { echo "Go is needed to build a kubelet"; exit 1; }
+	$(PYTEST) -q -s -m "" tests/node
 
 test-fast: setup ## tests that need no kernel
 	$(PYTEST) -n 2 -q -m "not serial and not root and not slow"
@@ -35,6 +39,10 @@ types: setup ## mypy, strict
 
 bench: setup ## ratios against plain kernel networking, in one run
 	$(PY) -m tests.perf $(ARGS)
+
+image: setup ## the container image, by buildah, as dist/axoneme.tar
+	@mkdir -p dist
+	@deploy/image/build --output dist/axoneme.tar
 
 wheel: setup ## build sdist and wheel
 	$(PY) -m build --outdir dist .

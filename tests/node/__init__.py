@@ -1,0 +1,1 @@
+"""A real Kubernetes on this machine: control plane, kubelets, containerd, our chart and image."""

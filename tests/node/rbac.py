@@ -1,0 +1,67 @@
+"""What components asked of the API server, by its audit log, against what the chart allows them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from attrs import frozen
+
+ACCOUNTS = {"axoneme": "axoneme-agent", "axoneme-operator": "axoneme-operator"}
+
+
+@frozen(order=True)
+class Right:
+    """One verb on one resource (``pods``, ``pods/log``); ``namespace`` of a Role's, else empty."""
+
+    role: str
+    group: str
+    resource: str
+    verb: str
+    namespace: str = ""
+
+
+def used(log: Path) -> tuple[set[Right], set[Right]]:
+    """What was asked with success, and what was refused by RBAC (403)."""
+    granted: set[Right] = set()
+    refused: set[Right] = set()
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        account = event["user"]["username"].rpartition(":")[2]
+        what = event.get("objectRef") or {}
+        if account not in ACCOUNTS or not what.get("resource"):
+            continue
+        resource = what["resource"] + (f"/{what['subresource']}" if "subresource" in what else "")
+        right = Right(
+            ACCOUNTS[account], what.get("apiGroup", ""), resource, event["verb"],
+            what.get("namespace", ""),
+        )  # fmt: skip
+        code = (event.get("responseStatus") or {}).get("code", 0)
+        (refused if code == 403 else granted).add(right)
+    return granted, refused
+
+
+def allowed(manifests: str) -> set[Right]:
+    """What the chart's roles allow."""
+    return set(_rights(yaml.safe_load_all(manifests)))
+
+
+def _rights(objects: Iterable[Any]) -> Iterator[Right]:
+    for body in objects:
+        if not body or body["kind"] not in ("ClusterRole", "Role"):
+            continue
+        meta = body["metadata"]
+        for rule in body["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    for verb in rule["verbs"]:
+                        yield Right(meta["name"], group, resource, verb, meta.get("namespace", ""))
+
+
+def unused(rights: set[Right], requests: set[Right]) -> set[Right]:
+    """Rights that no request needed; a Role's is compared with its namespace."""
+    seen = {(r.role, r.group, r.resource, r.verb) for r in requests}
+    return {r for r in rights if (r.role, r.group, r.resource, r.verb) not in seen}
