@@ -20,6 +20,10 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "bpf": ("axoneme.core.cli.bpf", "Look into the tables of the packet path."),
     "cni": ("axoneme.core.cni.cli", "Install the executable that runtimes call."),
     "config": ("axoneme.core.cli.config", "Show every key, its value and its source."),
+    "connectivity": (
+        "axoneme.core.cli.connectivity",
+        "Try whether a network does what it should.",
+    ),
     "endpoint": ("axoneme.core.cli.endpoint", "Show the endpoints of a node."),
     "identity": ("axoneme.core.cli.identity", "Show security identities."),
     "install": ("axoneme.core.cli.install", "Install Axoneme into a cluster."),

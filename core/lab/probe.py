@@ -28,7 +28,7 @@ from axoneme.core.lab.model import IPAddress, Lab
 from axoneme.core.lab.targets import Place
 
 PROBER: Final = Path(__file__).parent / "bin" / "prober"
-PROTOCOLS: Final = ("tcp", "udp", "icmp")
+PROTOCOLS: Final = ("tcp", "udp", "icmp", "dns")
 TIMEOUT: Final = 3.0
 """Seconds; a SYN is sent again after one, so one lost packet does not make a denial."""
 EVENT_GRACE: Final = 0.3
@@ -44,6 +44,8 @@ class Order:
     family: int
     proto: str
     port: int
+    name: str = ""
+    """What to look up, if ``proto`` is dns."""
 
     @property
     def from_addresses(self) -> list[IPAddress]:
@@ -157,6 +159,7 @@ class _Batch:
             "proto": item.proto,
             "address": str(item.to_address),
             "port": item.port,
+            "name": item.name,
             "timeout": self.timeout,
         }
 
@@ -228,7 +231,8 @@ class _Batch:
 
 def _signatures(item: Order) -> list[tuple[str, str, str, int]]:
     to = str(item.to_address)
-    return [(item.proto, str(address), to, item.port) for address in item.from_addresses]
+    proto = "udp" if item.proto == "dns" else item.proto
+    return [(proto, str(address), to, item.port) for address in item.from_addresses]
 
 
 def _spawn(path: Path) -> subprocess.Popen[str]:

@@ -77,6 +77,7 @@ class ControlPlane(ApiServer):
                 f"--audit-policy-file={self.folder / 'audit.yaml'}",
                 f"--audit-log-path={self.audit}",
                 "--kubelet-preferred-address-types=InternalIP",
+                "--endpoint-reconciler-type=lease",
             )
             if name == "kube-apiserver"
             else ()
