@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Up(LabRun):
 
 def test_all_scenarios_and_a_fault(tmp_path: Path) -> None:
     """In one lab: the whole list, then one theme with a policy in the way, then nothing is left."""
-    with Up("axo-conn", "snat", "tunnel") as lab:
+    with Up(f"axc{os.getpid() % 100000}", "snat", "tunnel") as lab:
         path = tmp_path / "junit.xml"
         out = lab.run("connectivity", "test", "--junit", str(path), "-o", "json")
         rows = json.loads(out)
