@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def test(
     named = place.kubeconfig or place.context
     world = _lab() if lab or (lab_nodes() and not named) else _cluster(place, image, external)
     _say(f"{len(scenarios)} scenarios in {world.facts.name}; starting the pods")
-    with prepared(world, keep=no_cleanup):
+    with closing(world), prepared(world, keep=no_cleanup):
         outcomes = run(
             world, scenarios, patience=timeout, tell=lambda n, o: _tell(n, len(scenarios), o)
         )

@@ -68,6 +68,9 @@ class LabWorld:
             controller.delete(self.lab, self.store, self._read(documents), self.output)
             settle.wait(self.lab, self.store, self.output)
 
+    def close(self) -> None:
+        """Nothing is held open."""
+
     def clean(self) -> None:
         """Remove the namespace with all that is in it."""
         self.remove([workloads.meta("v1", "Namespace", workloads.NAMESPACE, namespace="")])

@@ -43,6 +43,10 @@ class World(Protocol):
         """Remove the workloads."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
 
 def run(
     world: World,

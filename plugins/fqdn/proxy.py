@@ -134,7 +134,7 @@ class DnsProxy:
             if answer is not None:
                 self._replies.send(answer, server, client)
         except OSError as error:
-            log.info("answer not sent", extra={"client": str(client[0]), "error": str(error)})
+            log.warning("answer not sent", extra={"client": str(client[0]), "error": str(error)})
         except Exception:  # one message never hurts the others
             self.counts["failed"] += 1
             log.exception("query failed", extra={"client": str(client[0])})

@@ -62,7 +62,7 @@ class ControlPlane(ApiServer):
             f"--root-ca-file={self.folder / 'ca.crt'}", "--use-service-account-credentials",
             "--allocate-node-cidrs", "--cluster-cidr=10.245.0.0/16,fd00:10:245::/56",
             "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112",
-            "--node-monitor-period=2s", "--node-monitor-grace-period=16s",
+            "--node-monitor-period=2s", "--node-monitor-grace-period=60s",
             "--leader-elect=false", "--bind-address=127.0.0.1",
         )  # fmt: skip
         self.spawn(
