@@ -34,6 +34,7 @@ from axoneme.core.errors import (
 from axoneme.core.identities.allocator import IdentityAllocator, identity_table
 from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.identities.objects import encode_identity
+from axoneme.core.ipam.pool import AddressPool
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
 from axoneme.core.model.labels import LabelSet
@@ -41,7 +42,6 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.state import Table, TableRegistry
 from axoneme.core.store.folder import FolderStore
 from axoneme.core.store.reflector import Reflector
-from axoneme.plugins.ipam_cluster_pool.pool import AddressPool
 
 STEPS = ("find", "allocate", "labels", "configure", "make", "policy", "set_up", "save")
 
