@@ -1,8 +1,8 @@
 """This node: its addresses, its pod CIDRs, and its CiliumNode object.
 
 The agent owns ``spec.addresses`` and the labels, which are those of the Kubernetes Node, the
-operator ``spec.ipam.podCIDRs``; each writes against the version that it read, so neither ever
-overwrites the other.
+operator ``spec.ipam``, save what an :class:`IpamSource` of the agent's has to say there; each
+writes against the version that it read, so neither ever overwrites the other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from axoneme.core.model.endpoint import AddressPair
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.nodes.objects import KIND, Address, Prefix, encode_addresses, first_address
+from axoneme.core.nodes.source import IpamSource
 from axoneme.core.reconcile.reconciler import backoff
 from axoneme.core.state import Changes, Table
 from axoneme.core.store.model import Store
@@ -38,14 +39,17 @@ class LocalNode:
     ) -> None:
         self.name = name
         self.devices = NodeDevices()
-        self.needs_pod_cidrs = False
-        """Set by an IPAM plugin whose addresses come from the node's pod CIDRs."""
+        self.families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
+        self.needed_families: tuple[int, ...] = ()
+        """Families whose pod CIDRs the start waits for; set by an IPAM plugin."""
+        self.source: IpamSource | None = None
+        """Set by an IPAM plugin that has a say in the object."""
         self.error = ""
         """Why the object could not be written last time, or what the operator says."""
         self._store = store
         self._seen = seen
-        self._families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
         self._kubernetes: tuple[Address, ...] = ()
+        self._node: ClusterObject | None = None
         self._labels: dict[str, str] | None = None
         self._kept: tuple[Prefix, ...] = ()
         self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
@@ -76,13 +80,14 @@ class LocalNode:
         row = self.row
         # Pods live in them: should the object vanish, they stay until it says otherwise.
         every = row.pod_cidrs if row is not None and row.pod_cidrs else self._kept
-        return tuple(c for c in every if c.version in self._families)
+        return tuple(c for c in every if c.version in self.families)
 
     @property
     def routers(self) -> tuple[Address, ...]:
         """The node's own address in the first pod CIDR of each family."""
         found: dict[int, Address] = {}
-        for prefix in self.pod_cidrs:
+        cidrs = self.pod_cidrs
+        for prefix in self.source.router_prefixes(cidrs) if self.source is not None else cidrs:
             found.setdefault(prefix.version, first_address(prefix))
         return tuple(found.values())
 
@@ -106,9 +111,9 @@ class LocalNode:
         )
 
     def missing_families(self) -> tuple[int, ...]:
-        """Families for which the operator has given no pod CIDR yet."""
+        """Families that are needed and have no pod CIDR yet."""
         have = {c.version for c in self.pod_cidrs}
-        return tuple(v for v in self._families if v not in have)
+        return tuple(v for v in self.needed_families if v not in have)
 
     # The object
 
@@ -118,13 +123,14 @@ class LocalNode:
         while True:
             try:
                 await self._publish_once()
-                self.error = ""
+                if not self.missing_families():
+                    self.error = ""
                 return
             except ConflictError:
                 await asyncio.sleep(0.01)
 
     async def wait_for_cidrs(self) -> None:
-        """Wait until every enabled family has a pod CIDR, then publish the router addresses."""
+        """Wait until every needed family has a pod CIDR, then publish the router addresses."""
         with self._seen.watch() as watch:
             patience = 1.0
             while self.missing_families():
@@ -175,9 +181,14 @@ class LocalNode:
             log.info("own node created", extra={"node": self.name})
             return
         labels = dict(obj.labels) if self._labels is None else self._labels
-        if list(obj.spec.get("addresses") or ()) == addresses and dict(obj.labels) == labels:
+        spec: dict[str, Any] = {"addresses": addresses}
+        if self.source is not None:
+            present = obj.spec.get("ipam")
+            there = present if isinstance(present, Mapping) else {}
+            spec["ipam"] = dict(self.source.wanted(there, self._node))
+        if all(obj.spec.get(k) == v for k, v in spec.items()) and dict(obj.labels) == labels:
             return
-        await self._store.update(_changed(obj, addresses, labels))
+        await self._store.update(_changed(obj, spec, labels))
 
     async def _fresh(self, addresses: Iterable[dict[str, str]]) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": self.name}
@@ -187,8 +198,10 @@ class LocalNode:
             metadata["ownerReferences"] = [
                 {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}
             ]
-        ipam = {"podCIDRs": [str(c) for c in self._kept]} if self._kept else {}
-        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": ipam}
+        ipam: Mapping[str, Any] = {"podCIDRs": [str(c) for c in self._kept]} if self._kept else {}
+        if self.source is not None:
+            ipam = self.source.wanted(ipam, self._node)
+        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": dict(ipam)}
         spec["bootid"] = await asyncio.to_thread(_boot_id)
         return {"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": metadata, "spec": spec}
 
@@ -206,24 +219,26 @@ class LocalNode:
                 if entry.get("type") == "InternalIP" and address in own:
                     listed.append(address)
         self._kubernetes = tuple(listed)
-        self._labels = dict(node.labels)
+        self._node, self._labels = node, dict(node.labels)
 
     async def _tell_waiting(self) -> None:
+        reason = self.source.why_missing(self.missing_families()) if self.source else ""
         with contextlib.suppress(AxonemeError):
-            obj = await self._store.get(ObjectKey(KIND, "", self.name))
-            ipam = obj.status.get("ipam")
-            reason = ((ipam or {}).get("operator-status") or {}).get("error", "")
-            self.error = reason or "waiting for the operator to give pod CIDRs"
-            log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
+            self.error = reason or await self._operators_word()
+        log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
+
+    async def _operators_word(self) -> str:
+        obj = await self._store.get(ObjectKey(KIND, "", self.name))
+        ipam = obj.status.get("ipam")
+        reason = ((ipam or {}).get("operator-status") or {}).get("error", "")
+        return reason or "waiting for the operator to give pod CIDRs"
 
 
-def _changed(
-    obj: ClusterObject, addresses: list[dict[str, str]], labels: dict[str, str]
-) -> dict[str, Any]:
+def _changed(obj: ClusterObject, spec: Mapping[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     version = {"labels": labels, "resourceVersion": obj.resource_version}
     return {
         **obj.body,
-        "spec": {**obj.spec, "addresses": addresses},
+        "spec": {**obj.spec, **spec},
         "metadata": {**obj.body["metadata"], **version},
     }
 

@@ -27,8 +27,11 @@ Address = IPv4Address | IPv6Address
 
 
 def first_address(prefix: Prefix) -> Address:
-    """The node's own address inside its pod CIDR: the first one after the network's."""
-    return prefix.network_address + 1
+    """The node's own address inside its pod CIDR: the first one after the network's.
+
+    A network of one address has only that one.
+    """
+    return prefix.network_address + min(1, prefix.num_addresses - 1)
 
 
 def decode_node(obj: ClusterObject, local_name: str) -> Node:

@@ -48,7 +48,7 @@ def axoneme_setup_agent(agent: Agent) -> None:
         full="delete pods on this node or give nodes larger blocks with cluster-pool-ipv*-mask-size"
     )
     agent.services.provide(NodeAllocator, allocator)
-    agent.node.needs_pod_cidrs = True
+    agent.node.needed_families = agent.node.families
     agent.node.on_pod_cidrs(allocator.set_prefixes)
 
 
