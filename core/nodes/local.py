@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from axoneme.core.devices import NodeDevices
 from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError
 from axoneme.core.model.endpoint import AddressPair
-from axoneme.core.model.node import Node
+from axoneme.core.model.node import Node, NodePool
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.nodes.objects import KIND, Address, Prefix, encode_addresses, first_address
 from axoneme.core.nodes.source import IpamSource
@@ -51,7 +51,7 @@ class LocalNode:
         self._kubernetes: tuple[Address, ...] = ()
         self._node: ClusterObject | None = None
         self._labels: dict[str, str] | None = None
-        self._kept: tuple[Prefix, ...] = ()
+        self._kept: Node | None = None
         self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
         seen.subscribe(self._changed)
 
@@ -63,7 +63,8 @@ class LocalNode:
 
     def _changed(self, changes: Changes[str, Node]) -> None:
         if self.name in changes.upserted:
-            self._kept = changes.upserted[self.name].pod_cidrs or self._kept
+            row = changes.upserted[self.name]
+            self._kept = row if row.pod_cidrs else self._kept
             for listener in self._listeners:
                 listener(self.pod_cidrs)
 
@@ -77,19 +78,33 @@ class LocalNode:
     @property
     def pod_cidrs(self) -> tuple[Prefix, ...]:
         """The node's pod CIDRs of the enabled families."""
-        row = self.row
-        # Pods live in them: should the object vanish, they stay until it says otherwise.
-        every = row.pod_cidrs if row is not None and row.pod_cidrs else self._kept
-        return tuple(c for c in every if c.version in self.families)
+        row = self._last
+        return tuple(c for c in row.pod_cidrs if c.version in self.families) if row else ()
+
+    @property
+    def pools(self) -> tuple[NodePool, ...]:
+        """Those of them that are blocks of pools, of all families."""
+        return self._last.pools if self._last else ()
+
+    @property
+    def _last(self) -> Node | None:
+        """The row that had pod CIDRs last.
+
+        Pods live in them: should the object vanish, they stay until it says otherwise.
+        """
+        return self.row if self.row is not None and self.row.pod_cidrs else self._kept
 
     @property
     def routers(self) -> tuple[Address, ...]:
         """The node's own address in the first pod CIDR of each family."""
         found: dict[int, Address] = {}
-        cidrs = self.pod_cidrs
-        for prefix in self.source.router_prefixes(cidrs) if self.source is not None else cidrs:
+        for prefix in self._router_prefixes():
             found.setdefault(prefix.version, first_address(prefix))
         return tuple(found.values())
+
+    def _router_prefixes(self) -> Sequence[Prefix]:
+        cidrs = self.pod_cidrs
+        return cidrs if self.source is None else self.source.router_prefixes(cidrs)
 
     @property
     def internal(self) -> tuple[Address, ...]:
@@ -111,8 +126,8 @@ class LocalNode:
         )
 
     def missing_families(self) -> tuple[int, ...]:
-        """Families that are needed and have no pod CIDR yet."""
-        have = {c.version for c in self.pod_cidrs}
+        """Families that are needed and have no pod CIDR that a router could be in yet."""
+        have = {c.version for c in self._router_prefixes()}
         return tuple(v for v in self.needed_families if v not in have)
 
     # The object
@@ -198,7 +213,9 @@ class LocalNode:
             metadata["ownerReferences"] = [
                 {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}
             ]
-        ipam: Mapping[str, Any] = {"podCIDRs": [str(c) for c in self._kept]} if self._kept else {}
+        blocks = {c for pool in self.pools for c in pool.cidrs}
+        kept = [str(c) for c in self._kept.pod_cidrs if c not in blocks] if self._kept else []
+        ipam: Mapping[str, Any] = {"podCIDRs": kept} if kept else {}
         if self.source is not None:
             ipam = self.source.wanted(ipam, self._node)
         spec: dict[str, Any] = {"addresses": list(addresses), "ipam": dict(ipam)}
@@ -224,14 +241,18 @@ class LocalNode:
     async def _tell_waiting(self) -> None:
         reason = self.source.why_missing(self.missing_families()) if self.source else ""
         with contextlib.suppress(AxonemeError):
-            self.error = reason or await self._operators_word()
+            self.error = (
+                reason
+                or await self.operators_word()
+                or "waiting for the operator to give pod CIDRs"
+            )
         log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
 
-    async def _operators_word(self) -> str:
+    async def operators_word(self) -> str:
+        """Why the operator gives this node no (more) addresses, by the status of its object."""
         obj = await self._store.get(ObjectKey(KIND, "", self.name))
         ipam = obj.status.get("ipam")
-        reason = ((ipam or {}).get("operator-status") or {}).get("error", "")
-        return reason or "waiting for the operator to give pod CIDRs"
+        return str(((ipam or {}).get("operator-status") or {}).get("error") or "")
 
 
 def _changed(obj: ClusterObject, spec: Mapping[str, Any], labels: dict[str, str]) -> dict[str, Any]:

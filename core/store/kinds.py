@@ -60,6 +60,7 @@ BUILTIN = (
     Kind("CiliumNode", "cilium.io", "v2", "ciliumnodes", namespaced=False),
     Kind("CiliumEndpoint", "cilium.io", "v2", "ciliumendpoints", namespaced=True),
     Kind("CiliumIdentity", "cilium.io", "v2", "ciliumidentities", namespaced=False),
+    Kind("CiliumPodIPPool", "cilium.io", "v2alpha1", "ciliumpodippools", namespaced=False),
     Kind(
         "CiliumLoadBalancerIPPool",
         "cilium.io",

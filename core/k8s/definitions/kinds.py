@@ -14,6 +14,7 @@ from axoneme.core.k8s.definitions.schema import (
     TRUTH,
     WORDS,
     Schema,
+    between,
     conditions,
     default,
     fields,
@@ -24,7 +25,7 @@ from axoneme.core.k8s.definitions.schema import (
 )
 from axoneme.core.store.kinds import Kind
 
-SCHEMA_VERSION: Final = "1.0.0"
+SCHEMA_VERSION: Final = "1.1.0"
 """Of the label that says which of two operators' definitions is newer."""
 VERSION_LABEL: Final = "io.axoneme.k8s.crd.schema.version"
 
@@ -149,6 +150,26 @@ def _pool() -> Schema:
     return fields({"spec*": fields(spec), "status": fields({"conditions": conditions()})})
 
 
+def _pod_pool() -> Schema:
+    def family(most: int) -> Schema:
+        return fields(
+            {
+                "cidrs*": many(TEXT, "Networks that blocks are taken from."),
+                "maskSize*": said(between(1, most), "Prefix length of a node's block."),
+            }
+        )
+
+    spec = {
+        "ipv4": family(32),
+        "ipv6": family(128),
+        "allowFirstIP": default(TRUTH, False),
+        "allowLastIP": default(TRUTH, False),
+        "podSelector": said(selector(), "Pods that get addresses of this pool."),
+        "namespaceSelector": said(selector(), "Namespaces whose pods do."),
+    }
+    return fields({"spec*": fields(spec)}, "Networks that nodes' pods get addresses of.")
+
+
 def _l2_policy() -> Schema:
     spec = {
         "serviceSelector": selector(),
@@ -227,6 +248,7 @@ DEFINITIONS: Final[dict[str, Definition]] = {
         ),
         older=("v2alpha1",),
     ),
+    "CiliumPodIPPool": Definition(_pod_pool(), ("cpip",), (AGE,), status=False),
     "CiliumL2AnnouncementPolicy": Definition(_l2_policy(), ("l2announcement",), (AGE,)),
     "CiliumLocalRedirectPolicy": Definition(_redirect(), ("clrp",), (AGE,), status=False),
     "CiliumCIDRGroup": Definition(_cidr_group(), ("ccg",), status=False, older=("v2alpha1",)),
