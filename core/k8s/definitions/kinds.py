@@ -86,6 +86,21 @@ def _endpoint() -> Schema:
     return fields({"status": fields(status)}, "An endpoint: mostly a pod.")
 
 
+def _slice() -> Schema:
+    ip = fields({"ipv4": TEXT, "ipv6": TEXT})
+    entry = {
+        "name": TEXT,
+        "id": said(NUMBER, "The endpoint's identity."),
+        "networking": fields({"addressing*": many(ip), "node": TEXT}, "Addresses and node."),
+        "named-ports": many(fields({"name": TEXT, "port": NUMBER, "protocol": TEXT})),
+        "encryption": fields({"key": NUMBER}),
+        "service-account": TEXT,
+        "pod-uid": TEXT,
+    }
+    tree = {"namespace": said(TEXT, "Of all its endpoints."), "endpoints*": many(fields(entry))}
+    return fields(tree, "Endpoints of one namespace, for agents to follow in bulk.")
+
+
 _IPAM: Final = ("used", "ipv6-used", "pod-cidrs", "release-ips", "release-ipv6s")
 
 
@@ -218,6 +233,9 @@ DEFINITIONS: Final[dict[str, Definition]] = {
             ("IPv6", ".status.networking.addressing[0].ipv6", "string"),
         ),
         status=False,
+    ),
+    "CiliumEndpointSlice": Definition(
+        _slice(), ("ces",), (("Namespace", ".namespace", "string"), AGE), status=False
     ),
     "CiliumIdentity": Definition(
         fields({"security-labels*": WORDS}, "Labels that share a number."),
