@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address, ip_network
@@ -20,6 +21,7 @@ MODES = {
         "routing_mode": "native",
         "ipv4_native_routing_cidr": "10.0.0.0/8",
         "ipv6_native_routing_cidr": "fd00:10::/32",
+        "only_masquerade_default_pool": "true",
     },
 }
 NETWORKS = {
@@ -77,6 +79,7 @@ def pod(space: str, name: str, node: str, notes: str = "") -> str:
 def lab(request: pytest.FixtureRequest, cluster: Any) -> Iterator[Any]:
     """Pods of each pool on each node."""
     mode, store = request.param
+    cluster.mode = mode
     cluster.up(2, ipam="multi-pool", store=store, **MODES[mode])
     cluster.apply(POOLS)
     texts = [pod(s, n, n) for s in ("plain", "blue", "red") for n in ("node1", "node2")]
@@ -127,6 +130,20 @@ def test_pods_have_addresses_of_their_pools_and_reach_each_other(lab: Any) -> No
         assert inside(lab, f"blue/{node}", "blue")
         assert inside(lab, f"red/{node}", "red")
     all_reached(lab, 6)
+
+
+def test_pods_of_other_pools_keep_their_address_if_asked_for(lab: Any) -> None:
+    """Towards the world, which knows the way back; those of the default pool take the node's."""
+    spared = lab.mode == "native"
+    world = f"axo-{lab.root.name}-world"
+    for name, kept in (("plain/node1", False), ("red/node1", spared)):
+        for family, host in ((4, "198.51.100.1"), (6, "[2001:db8:51::1]")):
+            address = lab.addresses(name)[family]
+            via = {4: "172.18.0.2", 6: "fd00:18::2"}[family]
+            route = ["ip", "-n", world, "route", "replace", address, "via", via]
+            subprocess.run(route, check=True)
+            ask = ("lab", "exec", name, "--", "curl", "-sg", "-m", "3", f"http://{host}:80/")
+            assert json.loads(lab.run(*ask).stdout)["peer"] == (address if kept else via)
 
 
 def test_a_pod_s_word_counts_for_each_family(lab: Any) -> None:
