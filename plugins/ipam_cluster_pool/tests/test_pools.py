@@ -162,6 +162,25 @@ def test_block_of_a_node_that_is_refused_stays_its_own(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_blocks_of_another_mode_stay_the_nodes(tmp_path: Path) -> None:
+    """Pods of multi-pool IPAM live in them: no other node gets them, and what lacks is given."""
+
+    async def work() -> None:
+        store = FolderStore(tmp_path)
+        both: Any = {**WIDE, "enable-ipv6": True, "cluster-pool-ipv6-mask-size": 64}
+        both["cluster-pool-ipv6-cidr"] = [IPv6Network("fd00::/48")]
+        blocks = NodeBlocks(both, store, Table("nodes_seen", Node, key=lambda r: r.name))
+        old = stored_node("old")
+        old["spec"]["ipam"]["pools"] = {"allocated": [{"pool": "x", "cidrs": ["10.0.0.0/27"]}]}
+        nodes = [await store.create(old), await store.create(stored_node("new"))]
+        assert await blocks.serve([decode_node(obj, "") for obj in nodes])
+        assert await blocks_of(store, "old") == ["10.0.0.0/27", "fd00:0:0:1::/64"]
+        assert await blocks_of(store, "new") == ["10.0.1.0/24", "fd00::/64"]
+        await store.close()
+
+    asyncio.run(work())
+
+
 def test_a_stop_that_meets_a_change_is_a_stop(tmp_path: Path) -> None:
     """The operator's task ends although it is woken in the moment in which it is cancelled."""
 
