@@ -7,6 +7,8 @@ log. Whether trying again helps is a type, :class:`RetryableError`, not a flag.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 
 class AxonemeError(Exception):
     """Root of the tree. ``hint`` tells the user what to do, in one line."""
@@ -65,6 +67,16 @@ class ExhaustedError(RetryableError):
 
 class NotReadyError(RetryableError):
     """The agent, or a part of it, is not there yet."""
+
+
+class PendingError(NotReadyError):
+    """What is missing was asked for and may come at any moment: ``arrival()`` waits for news."""
+
+    def __init__(
+        self, message: str, arrival: Callable[[], Awaitable[object]], *, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.arrival = arrival
 
 
 class StoreError(RetryableError):

@@ -214,6 +214,22 @@ def _identities(options: OptionRegistry) -> None:
         helm="identityAllocationMode",
     )
     add(
+        "enable-cilium-endpoint-slice",
+        "bool",
+        False,
+        "Agents follow CiliumEndpointSlices, which the operator writes, not CiliumEndpoints",
+        helm="ciliumEndpointSlice.enabled",
+    )
+    add(
+        "ces-max-ciliumendpoints-per-ces",
+        "int",
+        100,
+        "Endpoints in one CiliumEndpointSlice at most",
+        min=1,
+        max=1000,
+        component="operator",
+    )
+    add(
         "identity-change-grace-period",
         "duration",
         "5s",

@@ -18,7 +18,9 @@ def axoneme_allocate_addresses(request: AddressRequest, agent: Agent) -> Address
 
     Called on the agent's loop while a CNI ADD is served; must not block. ``None`` means "not
     mine", the next plugin is asked. Raise :class:`axoneme.core.errors.ExhaustedError` when the
-    pool is empty. An address named in ``request.wanted`` (restore) must be returned or refused.
+    pool is empty, or :class:`axoneme.core.errors.PendingError` when more was asked for: ADD waits
+    for it for a few seconds and asks again. An address named in ``request.wanted`` (restore) must
+    be returned or refused.
     """
 
 

@@ -278,7 +278,9 @@ class Agent:
 
     def why_not_ready(self) -> str:
         """What is missing until CNI can be served; empty when ready."""
-        return "" if self.ready.is_set() else f"the agent is {self.status}"
+        if self.ready.is_set():
+            return ""
+        return f"the agent is {self.status}" + (f": {self.node.error}" if self.node.error else "")
 
     def report(self, status: StatusReport) -> None:
         """Add what the agent itself knows to a status report."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from axoneme.core.endpoints.pods import decode_namespace, decode_pod
 from axoneme.core.identities.objects import KIND as IDENTITY
 from axoneme.core.ipcache.remote import decode_cluster_endpoint
+from axoneme.core.ipcache.slices import SliceReflector
 from axoneme.core.nodes.objects import KIND as NODE
 from axoneme.core.nodes.objects import decode_node
 from axoneme.core.state import Table
@@ -30,11 +31,19 @@ def spawn_reflectors(agent: Agent) -> list[Reflector[Any, Any]]:
         Reflector(store, "Namespace", tables["namespaces"], decode_namespace),
         Reflector(store, IDENTITY, agent.identities.table, agent.identities.decode),
         Reflector(store, NODE, tables["nodes_seen"], partial(decode_node, local_name=name)),
-        Reflector(store, "CiliumEndpoint", tables["cluster_endpoints"], decode_cluster_endpoint),
+        _endpoints(agent),
     ]
     for reflector in found:
         agent.tasks.spawn(f"reflect {reflector.kind}", reflector.run)
     return found
+
+
+def _endpoints(agent: Agent) -> Reflector[Any, Any]:
+    """Endpoints of the cluster, one by one or in slices."""
+    table = agent.tables["cluster_endpoints"]
+    if agent.config.flag("enable-cilium-endpoint-slice"):
+        return SliceReflector(agent.store, table)
+    return Reflector(agent.store, "CiliumEndpoint", table, decode_cluster_endpoint)
 
 
 async def wait_synced(required: list[Table[Any, Any]]) -> None:

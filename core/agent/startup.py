@@ -83,11 +83,11 @@ class Startup:
         agent = self.agent
         await self._detect()
         await agent.node.publish()
-        if agent.node.needs_pod_cidrs:
+        agent.tasks.spawn("own Kubernetes node", agent.node.follow_kubernetes)
+        if agent.node.needed_families:
             await agent.node.wait_for_cidrs()
         agent.tables["nodes_seen"].flush()
         agent.tasks.spawn("own node", agent.node.keep)
-        agent.tasks.spawn("own Kubernetes node", agent.node.follow_kubernetes)
 
     async def _prepare(self) -> None:
         agent = self.agent

@@ -68,7 +68,7 @@ def test(
     """
     from axoneme.core.connectivity import report
     from axoneme.core.connectivity.runner import prepared, run
-    from axoneme.core.connectivity.scenarios import chosen
+    from axoneme.core.connectivity.scenarios.every import chosen
 
     scenarios = chosen(patterns)
     if listing:

@@ -120,6 +120,8 @@ class EndpointMaker:
                 self._parts.node.ipv4,
                 self._parts.node.ipv6,
                 annotations=pod.annotations if pod else (),
+                namespace=request.namespace,
+                pod=request.pod,
             )
         )
         undo.callback(self._parts.hooks.release, pair, holder_of(request))

@@ -8,6 +8,8 @@ the programs drop what has no policy.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection
@@ -21,11 +23,14 @@ from axoneme.core.endpoints.refresh import EndpointUpdater
 from axoneme.core.endpoints.removing import EndpointRemover
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.endpoints.restore import EndpointRestorer
-from axoneme.core.errors import ConflictError, ExhaustedError, NotReadyError
+from axoneme.core.errors import ConflictError, ExhaustedError, NotReadyError, PendingError
 from axoneme.core.locks import KeyedLocks
 from axoneme.core.model.endpoint import Endpoint, EndpointState
 
 log = logging.getLogger(__name__)
+
+ADDRESS_SECONDS: float = 5.0
+"""How long an ADD waits for addresses that were asked for."""
 
 
 class EndpointManager:
@@ -175,6 +180,24 @@ class EndpointManager:
             if not await self._remover.drain():  # what is on its way out still holds addresses
                 raise
             return await self._try_to_make(request)
+        except PendingError as error:
+            return await self._wait_and_make(request, error)
+
+    async def _wait_and_make(self, request: EndpointRequest, missing: PendingError) -> Endpoint:
+        """Try again at each news of what is missing, for a while; the last word counts."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + ADDRESS_SECONDS
+        await self._remover.drain()  # what is on its way out may do
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(end):
+                    await missing.arrival()
+            try:
+                return await self._try_to_make(request)
+            except PendingError as error:
+                if loop.time() >= end:
+                    raise
+                missing = error
 
     async def _try_to_make(self, request: EndpointRequest) -> Endpoint:
         async with AsyncExitStack() as undo:

@@ -73,8 +73,8 @@ def decode_cluster_endpoint(obj: ClusterObject) -> ClusterEndpoint | None:
         identity,
         ipv4,
         ipv6,
-        _node(where, networking.get("node")),
-        _ports(where, status.get("named-ports")),
+        decode_node_address(where, "status.networking.node", networking.get("node")),
+        decode_ports(where, "status.named-ports", status.get("named-ports")),
         _created(obj),
         obj.uid,
     )
@@ -91,16 +91,18 @@ def _mapping(parent: Mapping[str, Any], field: str) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _node(where: str, text: object) -> IPv4Address | IPv6Address | None:
+def decode_node_address(where: str, field: str, text: object) -> IPv4Address | IPv6Address | None:
+    """The address that an endpoint names its node by; ``None`` if it names none."""
     if not text:
         return None
     try:
         return IPv6Address(str(text)) if ":" in str(text) else IPv4Address(str(text))
     except ValueError as error:
-        raise InvalidObjectError(where, "status.networking.node", str(error)) from None
+        raise InvalidObjectError(where, field, str(error)) from None
 
 
-def _ports(where: str, ports: object) -> tuple[NamedPort, ...]:
+def decode_ports(where: str, field: str, ports: object) -> tuple[NamedPort, ...]:
+    """Named ports of an endpoint."""
     if not isinstance(ports, list):
         return ()
     found = []
@@ -111,5 +113,5 @@ def _ports(where: str, ports: object) -> tuple[NamedPort, ...]:
                 raise ValueError(f"port {number}")
             found.append(NamedPort(str(port["name"]), number, str(port.get("protocol") or "TCP")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidObjectError(where, "status.named-ports", f"bad port: {error}") from None
+            raise InvalidObjectError(where, field, f"bad port: {error}") from None
     return tuple(found)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from axoneme.core.errors import AxonemeError, NotFoundError, StoreError
 from axoneme.core.k8s import paths
 from axoneme.core.k8s.access import Access
-from axoneme.core.k8s.client import APPLY, JSON_PATCH, ApiClient, pause
+from axoneme.core.k8s.client import APPLY, JSON_PATCH, MERGE_PATCH, ApiClient, pause
 from axoneme.core.k8s.feed import PAGE, Feed, read
 from axoneme.core.k8s.leases import Leases
 from axoneme.core.k8s.limits import TokenBucket
@@ -144,25 +144,43 @@ class KubernetesStore:
         if version:  # a version that is not the present one is a conflict
             lock = {"op": "replace", "path": "/metadata/resourceVersion", "value": version}
             steps.insert(0, lock)
+        return self._as_is(kind, await self._patch_status(kind, key, steps, JSON_PATCH))
+
+    async def patch(
+        self, key: ObjectKey, changes: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Change some fields by a merge patch; those of the status on the sub-resource."""
+        manifest.check_patch(key, changes)
+        kind = paths.known(self.kinds, key.kind)
+        body = dict(changes)
+        if version:  # the server compares it with the present one
+            body["metadata"] = {**(body.get("metadata") or {}), "resourceVersion": version}
+        if "status" in changes:
+            return self._as_is(kind, await self._patch_status(kind, key, body, MERGE_PATCH))
+        return self._as_is(kind, await self._patch(paths.single(kind, key), key, body, MERGE_PATCH))
+
+    async def _patch_status(
+        self, kind: Kind, key: ObjectKey, body: Any, content: str
+    ) -> dict[str, Any]:
         if key.kind not in self._plain:
             path = paths.single(kind, key, "status")
             with contextlib.suppress(NotFoundError):
-                return self._as_is(kind, await self._patch(path, key, steps))
+                return await self._patch(path, key, body, content)
         # no such object, or a kind whose status is no part of its own (CiliumEndpoint)
-        answer = await self._patch(paths.single(kind, key), key, steps)
+        answer = await self._patch(paths.single(kind, key), key, body, content)
         self._plain.add(key.kind)
-        return self._as_is(kind, answer)
+        return answer
 
-    async def _patch(self, path: str, key: ObjectKey, steps: Any) -> dict[str, Any]:
-        return await self.client.call("PATCH", path, str(key), body=steps, content=JSON_PATCH)
+    async def _patch(self, path: str, key: ObjectKey, body: Any, content: str) -> dict[str, Any]:
+        return await self.client.call("PATCH", path, str(key), body=body, content=content)
 
-    async def delete(self, key: ObjectKey, version: str = "") -> None:
+    async def delete(self, key: ObjectKey, version: str = "", *, graceful: bool = False) -> None:
         """Delete, with conflict detection when a version is given."""
         kind = paths.known(self.kinds, key.kind)
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if version:
             options["preconditions"] = {"resourceVersion": version}
-        if key.kind == "Pod":
+        if key.kind == "Pod" and not graceful:
             options["gracePeriodSeconds"] = 0
         await self.client.call("DELETE", paths.single(kind, key), str(key), body=options)
 

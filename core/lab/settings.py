@@ -13,6 +13,11 @@ from axoneme.core.lab.paths import LIB_DIR, OPERATOR
 POOL4: Final = "10.244.0.0/16"
 POOL6: Final = "fd00:10:244::/48"
 
+DEFAULT_POOL: Final = (
+    f"default=ipv4-cidrs:{POOL4};ipv4-mask-size:27;ipv6-cidrs:{POOL6};ipv6-mask-size:64"
+)
+"""Of multi-pool IPAM."""
+
 DEFAULTS: Final[Mapping[str, str]] = {
     "cluster-name": "lab",
     "enable-ipv4": "true",
@@ -59,6 +64,8 @@ def cluster_config(user: Mapping[str, str]) -> dict[str, str]:
     all nodes share one link.
     """
     config = {**DEFAULTS, **user}
+    if config.get("ipam") == "multi-pool":
+        config.setdefault("auto-create-cilium-pod-ip-pools", DEFAULT_POOL)
     if config.get("routing-mode") == "native":
         config.setdefault("auto-direct-node-routes", "true")
         config.setdefault("ipv4-native-routing-cidr", config["cluster-pool-ipv4-cidr"])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from axoneme.core.errors import LabError
+from axoneme.core.ipam.blocks import BlockPool
 from axoneme.core.lab import agents, cleanup, pods, stores, underlay
 from axoneme.core.lab.model import Lab, LabNode, locked
 from axoneme.core.lab.output import Output, count
 from axoneme.core.lab.paths import BPF_DIR, OPERATOR, LabPaths
-from axoneme.core.lab.settings import cluster_config
+from axoneme.core.lab.settings import POOL4, POOL6, cluster_config
 from axoneme.core.lab.shell import run
 
 
@@ -67,8 +69,8 @@ def _start(lab: Lab, output: Output) -> None:
     store = stores.open_store(lab)
     for namespace in ("default", "kube-system"):
         store.apply(namespace_object(namespace))
-    for node in lab.nodes:
-        store.apply(node_object(node))
+    for node, cidrs in zip(lab.nodes, node_cidrs(lab), strict=True):
+        store.apply(node_object(node, cidrs))
     with output.step("operator and agents"):
         names = [node.name for node in lab.nodes]
         agents.start(lab, OPERATOR)
@@ -81,13 +83,21 @@ def _start(lab: Lab, output: Output) -> None:
     lab.save()
 
 
-def node_object(node: LabNode) -> dict[str, Any]:
-    """The Node that a kubelet would register."""
+def node_cidrs(lab: Lab) -> list[list[str]]:
+    """Pod CIDRs of the Nodes, as a controller manager gives them; none unless IPAM wants them."""
+    if lab.config.get("ipam") != "kubernetes":
+        return [[] for _ in lab.nodes]
+    pools = [BlockPool([ip_network(POOL4)], 24), BlockPool([ip_network(POOL6)], 64)]
+    return [[str(pool.allocate()) for pool in pools] for _ in lab.nodes]
+
+
+def node_object(node: LabNode, cidrs: Sequence[str] = ()) -> dict[str, Any]:
+    """The Node that a kubelet would register, with its pod CIDRs."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": node.name, "labels": node_labels(node.name)},
-        "spec": {},
+        "spec": {"podCIDR": cidrs[0], "podCIDRs": list(cidrs)} if cidrs else {},
         "status": {
             "addresses": [
                 *({"type": "InternalIP", "address": str(a)} for a in node.addresses),

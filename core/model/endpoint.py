@@ -46,6 +46,9 @@ class AddressRequest:
     ipv6: bool
     wanted: AddressPair | None = None
     annotations: tuple[tuple[str, str], ...] = ()
+    """Of the pod."""
+    namespace: str = ""
+    pod: str = ""
 
 
 @frozen

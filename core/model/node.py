@@ -6,6 +6,19 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from attrs import frozen
 
+Prefix = IPv4Network | IPv6Network
+
+
+@frozen
+class NodePool:
+    """Blocks that a node has out of one pool of the cluster (CiliumPodIPPool)."""
+
+    name: str
+    cidrs: tuple[Prefix, ...]
+    allow_first: bool = False
+    """Pods may have a block's first address; else nobody has."""
+    allow_last: bool = False
+
 
 @frozen
 class Node:
@@ -18,10 +31,14 @@ class Node:
     router_ipv4: IPv4Address | None = None
     """CiliumInternalIP: the node's own address inside its pod CIDR, held by ``axo_host``."""
     router_ipv6: IPv6Address | None = None
-    pod_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    pod_cidrs: tuple[Prefix, ...] = ()
+    """Every prefix of the node's pods, those of pools included."""
     local: bool = False
     labels: tuple[tuple[str, str], ...] = ()
     """Labels of the object, which are those of the Kubernetes Node; sorted."""
+
+    pools: tuple[NodePool, ...] = ()
+    """Which of the pod CIDRs belong to a pool, and to which one."""
 
     @property
     def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:

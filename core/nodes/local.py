@@ -1,8 +1,8 @@
 """This node: its addresses, its pod CIDRs, and its CiliumNode object.
 
 The agent owns ``spec.addresses`` and the labels, which are those of the Kubernetes Node, the
-operator ``spec.ipam.podCIDRs``; each writes against the version that it read, so neither ever
-overwrites the other.
+operator ``spec.ipam``, save what an :class:`IpamSource` of the agent's has to say there; each
+writes against the version that it read, so neither ever overwrites the other.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from typing import Any
 from axoneme.core.devices import NodeDevices
 from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError
 from axoneme.core.model.endpoint import AddressPair
-from axoneme.core.model.node import Node
+from axoneme.core.model.node import Node, NodePool
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.nodes.objects import KIND, Address, Prefix, encode_addresses, first_address
+from axoneme.core.nodes.source import IpamSource
 from axoneme.core.reconcile.reconciler import backoff
 from axoneme.core.state import Changes, Table
 from axoneme.core.store.model import Store
@@ -38,16 +39,20 @@ class LocalNode:
     ) -> None:
         self.name = name
         self.devices = NodeDevices()
-        self.needs_pod_cidrs = False
-        """Set by an IPAM plugin whose addresses come from the node's pod CIDRs."""
+        self.families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
+        self.needed_families: tuple[int, ...] = ()
+        """Families whose pod CIDRs the start waits for; set by an IPAM plugin."""
+        self.source: IpamSource | None = None
+        """Set by an IPAM plugin that has a say in the object."""
         self.error = ""
         """Why the object could not be written last time, or what the operator says."""
         self._store = store
         self._seen = seen
-        self._families = tuple(v for v, on in ((4, ipv4), (6, ipv6)) if on)
         self._kubernetes: tuple[Address, ...] = ()
+        self._node: ClusterObject | None = None
+        self._following = False
         self._labels: dict[str, str] | None = None
-        self._kept: tuple[Prefix, ...] = ()
+        self._kept: Node | None = None
         self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
         seen.subscribe(self._changed)
 
@@ -59,7 +64,8 @@ class LocalNode:
 
     def _changed(self, changes: Changes[str, Node]) -> None:
         if self.name in changes.upserted:
-            self._kept = changes.upserted[self.name].pod_cidrs or self._kept
+            row = changes.upserted[self.name]
+            self._kept = row if row.pod_cidrs else self._kept
             for listener in self._listeners:
                 listener(self.pod_cidrs)
 
@@ -73,18 +79,33 @@ class LocalNode:
     @property
     def pod_cidrs(self) -> tuple[Prefix, ...]:
         """The node's pod CIDRs of the enabled families."""
-        row = self.row
-        # Pods live in them: should the object vanish, they stay until it says otherwise.
-        every = row.pod_cidrs if row is not None and row.pod_cidrs else self._kept
-        return tuple(c for c in every if c.version in self._families)
+        row = self._last
+        return tuple(c for c in row.pod_cidrs if c.version in self.families) if row else ()
+
+    @property
+    def pools(self) -> tuple[NodePool, ...]:
+        """Those of them that are blocks of pools, of all families."""
+        return self._last.pools if self._last else ()
+
+    @property
+    def _last(self) -> Node | None:
+        """The row that had pod CIDRs last.
+
+        Pods live in them: should the object vanish, they stay until it says otherwise.
+        """
+        return self.row if self.row is not None and self.row.pod_cidrs else self._kept
 
     @property
     def routers(self) -> tuple[Address, ...]:
         """The node's own address in the first pod CIDR of each family."""
         found: dict[int, Address] = {}
-        for prefix in self.pod_cidrs:
+        for prefix in self._router_prefixes():
             found.setdefault(prefix.version, first_address(prefix))
         return tuple(found.values())
+
+    def _router_prefixes(self) -> Sequence[Prefix]:
+        cidrs = self.pod_cidrs
+        return cidrs if self.source is None else self.source.router_prefixes(cidrs)
 
     @property
     def internal(self) -> tuple[Address, ...]:
@@ -107,9 +128,9 @@ class LocalNode:
         )
 
     def missing_families(self) -> tuple[int, ...]:
-        """Families for which the operator has given no pod CIDR yet."""
-        have = {c.version for c in self.pod_cidrs}
-        return tuple(v for v in self._families if v not in have)
+        """Families that are needed and have no pod CIDR that a router could be in yet."""
+        have = {c.version for c in self._router_prefixes()}
+        return tuple(v for v in self.needed_families if v not in have)
 
     # The object
 
@@ -119,13 +140,14 @@ class LocalNode:
         while True:
             try:
                 await self._publish_once()
-                self.error = ""
+                if not self.missing_families():
+                    self.error = ""
                 return
             except ConflictError:
                 await asyncio.sleep(0.01)
 
     async def wait_for_cidrs(self) -> None:
-        """Wait until every enabled family has a pod CIDR, then publish the router addresses."""
+        """Wait until every needed family has a pod CIDR, then publish the router addresses."""
         with self._seen.watch() as watch:
             patience = 1.0
             while self.missing_families():
@@ -158,6 +180,7 @@ class LocalNode:
 
     async def follow_kubernetes(self) -> None:
         """Follow the Node object for ever: its labels and addresses become this node's."""
+        self._following = True
         async for event in self._store.watch("Node", self.name):
             # A kubelet writes its Node every few seconds; what is ours of it hardly ever changes.
             if event.obj is None or not self._learn(event.obj):
@@ -177,9 +200,14 @@ class LocalNode:
             log.info("own node created", extra={"node": self.name})
             return
         labels = dict(obj.labels) if self._labels is None else self._labels
-        if list(obj.spec.get("addresses") or ()) == addresses and dict(obj.labels) == labels:
+        spec: dict[str, Any] = {"addresses": addresses}
+        if self.source is not None:
+            present = obj.spec.get("ipam")
+            there = present if isinstance(present, Mapping) else {}
+            spec["ipam"] = dict(self.source.wanted(there, self._node))
+        if all(obj.spec.get(k) == v for k, v in spec.items()) and dict(obj.labels) == labels:
             return
-        await self._store.update(_changed(obj, addresses, labels))
+        await self._store.update(_changed(obj, spec, labels))
 
     async def _fresh(self, addresses: Iterable[dict[str, str]]) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": self.name}
@@ -189,21 +217,26 @@ class LocalNode:
             metadata["ownerReferences"] = [
                 {"apiVersion": "v1", "kind": "Node", "name": self.name, "uid": node.uid}
             ]
-        ipam = {"podCIDRs": [str(c) for c in self._kept]} if self._kept else {}
-        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": ipam}
+        blocks = {c for pool in self.pools for c in pool.cidrs}
+        kept = [str(c) for c in self._kept.pod_cidrs if c not in blocks] if self._kept else []
+        ipam: Mapping[str, Any] = {"podCIDRs": kept} if kept else {}
+        if self.source is not None:
+            ipam = self.source.wanted(ipam, self._node)
+        spec: dict[str, Any] = {"addresses": list(addresses), "ipam": dict(ipam)}
         spec["bootid"] = await asyncio.to_thread(_boot_id)
         return {"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": metadata, "spec": spec}
 
     async def _ask_kubernetes(self) -> None:
         """Labels and InternalIPs of the Node object, where there is one."""
-        if self._labels is not None:
+        if self._following and self._labels is not None:
             return  # the watch tells of changes
         with contextlib.suppress(AxonemeError):
             self._learn(await self._store.get(ObjectKey("Node", "", self.name)))
 
     def _learn(self, node: ClusterObject) -> bool:
         """Take over what the Node object says; whether that is something new."""
-        before = self._kubernetes, self._labels
+        spec = None if self._node is None else dict(self._node.spec)
+        before = self._kubernetes, self._labels, spec
         listed = []
         for entry in node.status.get("addresses") or ():
             with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
@@ -211,25 +244,31 @@ class LocalNode:
                 if entry.get("type") == "InternalIP":
                     listed.append(address)
         self._kubernetes = tuple(listed)
-        self._labels = dict(node.labels)
-        return before != (self._kubernetes, self._labels)
+        self._node, self._labels = node, dict(node.labels)
+        return before != (self._kubernetes, self._labels, dict(node.spec))
 
     async def _tell_waiting(self) -> None:
+        reason = self.source.why_missing(self.missing_families()) if self.source else ""
         with contextlib.suppress(AxonemeError):
-            obj = await self._store.get(ObjectKey(KIND, "", self.name))
-            ipam = obj.status.get("ipam")
-            reason = ((ipam or {}).get("operator-status") or {}).get("error", "")
-            self.error = reason or "waiting for the operator to give pod CIDRs"
-            log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
+            self.error = (
+                reason
+                or await self.operators_word()
+                or "waiting for the operator to give pod CIDRs"
+            )
+        log.warning("no pod CIDR yet", extra={"node": self.name, "reason": self.error})
+
+    async def operators_word(self) -> str:
+        """Why the operator gives this node no (more) addresses, by the status of its object."""
+        obj = await self._store.get(ObjectKey(KIND, "", self.name))
+        ipam = obj.status.get("ipam")
+        return str(((ipam or {}).get("operator-status") or {}).get("error") or "")
 
 
-def _changed(
-    obj: ClusterObject, addresses: list[dict[str, str]], labels: dict[str, str]
-) -> dict[str, Any]:
+def _changed(obj: ClusterObject, spec: Mapping[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     version = {"labels": labels, "resourceVersion": obj.resource_version}
     return {
         **obj.body,
-        "spec": {**obj.spec, "addresses": addresses},
+        "spec": {**obj.spec, **spec},
         "metadata": {**obj.body["metadata"], **version},
     }
 

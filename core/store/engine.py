@@ -199,6 +199,23 @@ class FolderEngine:
                 return old
             return self._write(key, {**old.body, "status": dict(status)}, int(old.resource_version))
 
+    def patch(self, key: ObjectKey, changes: Mapping[str, Any], version: str = "") -> ClusterObject:
+        """Change some fields (RFC 7396); what changes nothing writes nothing.
+
+        ``ConflictError`` if ``version`` is given and not the present one.
+        """
+        manifest.check_patch(key, changes)
+        with self._locked(key.kind):
+            old = self.read(key)
+            if version and version != old.resource_version:
+                raise ConflictError(f"{key} has changed since it was read")
+            body = manifest.merged(old.body, changes)
+            if self.key_of(body) != key:
+                raise InvalidObjectError(str(key), "metadata", "a patch cannot move an object")
+            return (
+                old if _same(body, old.body) else self._write(key, body, int(old.resource_version))
+            )
+
     def delete(self, key: ObjectKey, version: str = "") -> None:
         """Delete; ``NotFoundError``, or ``ConflictError`` if ``version`` is not the present one."""
         with self._locked(key.kind):

@@ -68,8 +68,14 @@ class FolderStore:
         """Replace the status, with conflict detection when a version is given."""
         return await self._do(self.engine.update_status, key, status, version)
 
-    async def delete(self, key: ObjectKey, version: str = "") -> None:
-        """Delete, with conflict detection when a version is given."""
+    async def patch(
+        self, key: ObjectKey, changes: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Change some fields, with conflict detection when a version is given."""
+        return await self._do(self.engine.patch, key, changes, version)
+
+    async def delete(self, key: ObjectKey, version: str = "", *, graceful: bool = False) -> None:
+        """Delete, with conflict detection when a version is given; here nothing needs grace."""
         await self._do(self.engine.delete, key, version)
 
     async def acquire_lease(self, name: str, holder: str, duration: float) -> bool:

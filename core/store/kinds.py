@@ -59,7 +59,9 @@ BUILTIN = (
     ),
     Kind("CiliumNode", "cilium.io", "v2", "ciliumnodes", namespaced=False),
     Kind("CiliumEndpoint", "cilium.io", "v2", "ciliumendpoints", namespaced=True),
+    Kind("CiliumEndpointSlice", "cilium.io", "v2alpha1", "ciliumendpointslices", namespaced=False),
     Kind("CiliumIdentity", "cilium.io", "v2", "ciliumidentities", namespaced=False),
+    Kind("CiliumPodIPPool", "cilium.io", "v2alpha1", "ciliumpodippools", namespaced=False),
     Kind(
         "CiliumLoadBalancerIPPool",
         "cilium.io",

@@ -98,6 +98,26 @@ def _string_map(where: str, field: str, value: Any) -> dict[str, str]:
     return dict(value)
 
 
+def merged(target: Any, patch: Any) -> Any:
+    """``target`` with a JSON merge patch applied (RFC 7396); neither is changed."""
+    if not isinstance(patch, Mapping):
+        return patch
+    found = dict(target) if isinstance(target, Mapping) else {}
+    for name, value in patch.items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = merged(found.get(name), value)
+    return found
+
+
+def check_patch(key: ObjectKey, changes: Mapping[str, Any]) -> None:
+    """A status lives apart: whoever changes both has to say so twice."""
+    if "status" in changes and len(changes) > 1:
+        others = ", ".join(sorted(set(changes) - {"status"}))
+        raise InvalidObjectError(str(key), "status", f"cannot be patched together with {others}")
+
+
 def key_of(body: Mapping[str, Any], kinds: KindRegistry, where: str = "manifest") -> ObjectKey:
     """The key of a manifest, after checking apiVersion, kind, name and namespace."""
     kind = body.get("kind")

@@ -57,8 +57,21 @@ class Store(Protocol):
         """Replace the status alone; ``ConflictError`` if ``version`` is given and stale."""
         ...
 
-    async def delete(self, key: ObjectKey, version: str = "") -> None:
-        """Delete; ``NotFoundError``, or ``ConflictError`` if ``version`` is given and stale."""
+    async def patch(
+        self, key: ObjectKey, changes: Mapping[str, Any], version: str = ""
+    ) -> ClusterObject:
+        """Change some fields (JSON merge patch, RFC 7396): ``None`` removes one, a list is whole.
+
+        Changes of ``status`` need a patch of their own. ``NotFoundError``, or ``ConflictError`` if
+        ``version`` is given and stale.
+        """
+        ...
+
+    async def delete(self, key: ObjectKey, version: str = "", *, graceful: bool = False) -> None:
+        """Delete; ``NotFoundError``, or ``ConflictError`` if ``version`` is given and stale.
+
+        A pod goes at once unless it is to be ``graceful``: then its node lets it end in time.
+        """
         ...
 
     def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:

@@ -18,12 +18,13 @@ from typing import Any
 
 from axoneme.core.config import Config
 from axoneme.core.errors import AxonemeError, ConflictError, InvalidObjectError, NotFoundError
+from axoneme.core.ipam.blocks import BlockPool, Prefix
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ClusterObject, ObjectKey
-from axoneme.core.nodes.objects import decode_node, pod_cidrs
+from axoneme.core.nodes.objects import decode_node
 from axoneme.core.state import Table
 from axoneme.core.store.model import Store
-from axoneme.plugins.ipam_cluster_pool.carve import BlockPool, Plan, Prefix, plan
+from axoneme.plugins.ipam_cluster_pool.carve import Plan, plan
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,9 @@ def pools_of(config: Config) -> list[BlockPool]:
     """Empty pools of the enabled families."""
     return [
         BlockPool(
-            config[f"cluster-pool-{family}-cidr"] or (), config[f"cluster-pool-{family}-mask-size"]
+            config[f"cluster-pool-{family}-cidr"] or (),
+            config[f"cluster-pool-{family}-mask-size"],
+            hint=f"add a prefix to cluster-pool-{family}-cidr",
         )
         for family in ("ipv4", "ipv6")
         if config[f"enable-{family}"]
@@ -111,7 +114,7 @@ class NodeBlocks:
     async def _assign(self, node: Node, prefixes: tuple[Prefix, ...]) -> None:
         name = node.name
         obj = await self._store.get(ObjectKey(KIND, "", name))
-        if pod_cidrs(str(obj.key), obj.spec) != node.pod_cidrs:
+        if decode_node(obj, "").pod_cidrs != node.pod_cidrs:
             raise ConflictError(f"node {name} has got other pod CIDRs meanwhile")
         await self._store.update(with_pod_cidrs(obj, prefixes))
         log.info("pod CIDRs given", extra={"node": name, "cidrs": [str(p) for p in prefixes]})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from axoneme.core.ipam import report as ipam_report
+from axoneme.core.ipam.allocator import NodeAllocator
 from axoneme.hooks import hookimpl
 from axoneme.plugins.ipam_cluster_pool import config as options_of
-from axoneme.plugins.ipam_cluster_pool import status
-from axoneme.plugins.ipam_cluster_pool.allocator import NodeAllocator
 from axoneme.plugins.ipam_cluster_pool.blocks import NodeBlocks
 
 if TYPE_CHECKING:
@@ -44,9 +44,11 @@ def axoneme_check_config(config: Config) -> None:
 @hookimpl
 def axoneme_setup_agent(agent: Agent) -> None:
     """The node's allocator, kept in step with the node's pod CIDRs."""
-    allocator = NodeAllocator()
+    allocator = NodeAllocator(
+        full="delete pods on this node or give nodes larger blocks with cluster-pool-ipv*-mask-size"
+    )
     agent.services.provide(NodeAllocator, allocator)
-    agent.node.needs_pod_cidrs = True
+    agent.node.needed_families = agent.node.families
     agent.node.on_pod_cidrs(allocator.set_prefixes)
 
 
@@ -72,4 +74,4 @@ def axoneme_release_addresses(addresses: AddressPair, owner: str, agent: Agent) 
 @hookimpl
 def axoneme_report_status(report: StatusReport, agent: Agent) -> None:
     """``IPAM: IPv4: 5/254 allocated from 10.244.1.0/24``."""
-    status.report(report, agent.services.get(NodeAllocator))
+    ipam_report.report(report, agent.services.get(NodeAllocator))

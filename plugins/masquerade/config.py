@@ -129,6 +129,12 @@ def register(options: OptionRegistry) -> None:
         "Other nodes see the node's address instead of the pod's, as they do in a tunnel anyway.",
     )
     options.add(
+        "only-masquerade-default-pool",
+        "bool",
+        False,
+        "With multi-pool IPAM: pods of other pools than the default one keep their address.",
+    )
+    options.add(
         "egress-masquerade-interfaces",
         "strings",
         "",

@@ -19,7 +19,7 @@ from axoneme.plugins.masquerade.gc import NatCollector, NatTable
 from axoneme.plugins.masquerade.ipmasq import ConfigFile, IpmasqKey, Keeps, KeptNetwork
 from axoneme.plugins.masquerade.ipmasq import encode as encode_network
 from axoneme.plugins.masquerade.rows import DeviceAddresses, DeviceKey, NatEntry
-from axoneme.plugins.masquerade.skip import KeptPod, PodKey, kept
+from axoneme.plugins.masquerade.skip import KeptPod, PodKey, kept, other_pools
 from axoneme.plugins.masquerade.skip import encode as encode_pod
 from axoneme.plugins.masquerade.views import mapping_row
 
@@ -73,8 +73,13 @@ class Masquerade:
         self.addresses.replace(rows)
 
     def _pods_changed(self) -> None:
-        tables = self._agent.tables
-        self.skips.replace(kept(tables["pods"].rows(), tables["endpoints"].rows()))
+        tables, config = self._agent.tables, self._agent.config
+        networks = (
+            other_pools(self._agent.node.pools, config.get("ipam-default-ip-pool", "default"))
+            if config["only-masquerade-default-pool"]
+            else ()
+        )
+        self.skips.replace(kept(tables["pods"].rows(), tables["endpoints"].rows(), networks))
 
     async def _follow_file(self) -> None:
         assert self.file is not None

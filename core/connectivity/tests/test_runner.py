@@ -18,7 +18,7 @@ from axoneme.core.connectivity.model import (
     Scenario,
 )
 from axoneme.core.connectivity.runner import Documents, prepared, run
-from axoneme.core.connectivity.scenarios import ALL, chosen
+from axoneme.core.connectivity.scenarios.every import ALL, chosen
 from axoneme.core.connectivity.workloads import NAMESPACE, PODS
 from axoneme.core.errors import AxonemeError, NotFoundError
 
@@ -48,6 +48,9 @@ class Told:
         self.rounds += 1
         for attempt in attempts:
             attempt.verdict = self.answer(self.rounds, attempt)
+
+    def close(self) -> None:
+        self.log.append("close")
 
     def clean(self) -> None:
         self.log.append("clean")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from axoneme.core.datapath.attachments import Attachment, attachment_key
+from axoneme.core.endpoints import manager as manager_module
 from axoneme.core.endpoints import podsource, restore
 from axoneme.core.endpoints.files import EndpointFiles
 from axoneme.core.endpoints.links import MadeLink, host_name
@@ -30,10 +31,12 @@ from axoneme.core.errors import (
     ExhaustedError,
     NetlinkError,
     NotReadyError,
+    PendingError,
 )
 from axoneme.core.identities.allocator import IdentityAllocator, identity_table
 from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.identities.objects import encode_identity
+from axoneme.core.ipam.pool import AddressPool
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
 from axoneme.core.model.labels import LabelSet
@@ -41,7 +44,6 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.state import Table, TableRegistry
 from axoneme.core.store.folder import FolderStore
 from axoneme.core.store.reflector import Reflector
-from axoneme.plugins.ipam_cluster_pool.pool import AddressPool
 
 STEPS = ("find", "allocate", "labels", "configure", "make", "policy", "set_up", "save")
 
@@ -617,6 +619,42 @@ def test_restart_goes_on_where_ids_and_addresses_were(tmp_path: Path) -> None:
             dead = made
 
     run(tmp_path, work)
+
+
+def test_an_add_waits_for_addresses_that_were_asked_for(tmp_path: Path) -> None:
+    """Each piece of news is a new try; in the end the reason is the plugin's last one."""
+
+    async def work(bench: Bench) -> None:
+        plain, said = bench.kernel.allocate, ["one", "two"]
+
+        async def news() -> None:
+            await asyncio.sleep(0.01)
+
+        def later(request: AddressRequest) -> AddressPair:
+            if said:
+                raise PendingError(f"no address: {said.pop(0)}", news)
+            return plain(request)
+
+        bench.kernel.allocate = later  # type: ignore[method-assign]
+        made = await bench.manager.add(request("patient", "c1"))
+        assert made.ipv4 and not said
+
+        async def silence() -> None:
+            await asyncio.sleep(3600)
+
+        words = iter(("asked", "the operator has none"))
+
+        def never(request: AddressRequest) -> AddressPair:
+            raise PendingError(f"no address: {next(words)}", silence)
+
+        bench.kernel.allocate = never  # type: ignore[method-assign]
+        with pytest.raises(PendingError, match="the operator has none"):
+            await bench.manager.add(request("late", "c2"))
+        assert [e.pod for e in bench.manager.table.rows()] == ["patient"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manager_module, "ADDRESS_SECONDS", 0.2)
+        run(tmp_path, work)
 
 
 @pytest.mark.parametrize("text", ['{"version":2}', "\x00garbage", '{"version":9,"ifname":"%s"}'])

@@ -177,7 +177,7 @@ def test_identity_taken_up_during_the_deletion_stays(tmp_path: Path) -> None:
             await until(lambda: number in node.allocator._marked)
             delete = node.store.delete
 
-            async def late(key: ObjectKey, version: str = "") -> None:
+            async def late(key: ObjectKey, version: str = "", *, graceful: bool = False) -> None:
                 await node.allocator.allocate(WEB)
                 await delete(key, version)
 

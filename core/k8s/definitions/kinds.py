@@ -14,6 +14,7 @@ from axoneme.core.k8s.definitions.schema import (
     TRUTH,
     WORDS,
     Schema,
+    between,
     conditions,
     default,
     fields,
@@ -24,7 +25,7 @@ from axoneme.core.k8s.definitions.schema import (
 )
 from axoneme.core.store.kinds import Kind
 
-SCHEMA_VERSION: Final = "1.0.0"
+SCHEMA_VERSION: Final = "1.1.0"
 """Of the label that says which of two operators' definitions is newer."""
 VERSION_LABEL: Final = "io.axoneme.k8s.crd.schema.version"
 
@@ -83,6 +84,21 @@ def _endpoint() -> Schema:
                         "invalid"),
     }  # fmt: skip
     return fields({"status": fields(status)}, "An endpoint: mostly a pod.")
+
+
+def _slice() -> Schema:
+    ip = fields({"ipv4": TEXT, "ipv6": TEXT})
+    entry = {
+        "name": TEXT,
+        "id": said(NUMBER, "The endpoint's identity."),
+        "networking": fields({"addressing*": many(ip), "node": TEXT}, "Addresses and node."),
+        "named-ports": many(fields({"name": TEXT, "port": NUMBER, "protocol": TEXT})),
+        "encryption": fields({"key": NUMBER}),
+        "service-account": TEXT,
+        "pod-uid": TEXT,
+    }
+    tree = {"namespace": said(TEXT, "Of all its endpoints."), "endpoints*": many(fields(entry))}
+    return fields(tree, "Endpoints of one namespace, for agents to follow in bulk.")
 
 
 _IPAM: Final = ("used", "ipv6-used", "pod-cidrs", "release-ips", "release-ipv6s")
@@ -149,6 +165,26 @@ def _pool() -> Schema:
     return fields({"spec*": fields(spec), "status": fields({"conditions": conditions()})})
 
 
+def _pod_pool() -> Schema:
+    def family(most: int) -> Schema:
+        return fields(
+            {
+                "cidrs*": many(TEXT, "Networks that blocks are taken from."),
+                "maskSize*": said(between(1, most), "Prefix length of a node's block."),
+            }
+        )
+
+    spec = {
+        "ipv4": family(32),
+        "ipv6": family(128),
+        "allowFirstIP": default(TRUTH, False),
+        "allowLastIP": default(TRUTH, False),
+        "podSelector": said(selector(), "Pods that get addresses of this pool."),
+        "namespaceSelector": said(selector(), "Namespaces whose pods do."),
+    }
+    return fields({"spec*": fields(spec)}, "Networks that nodes' pods get addresses of.")
+
+
 def _l2_policy() -> Schema:
     spec = {
         "serviceSelector": selector(),
@@ -198,6 +234,9 @@ DEFINITIONS: Final[dict[str, Definition]] = {
         ),
         status=False,
     ),
+    "CiliumEndpointSlice": Definition(
+        _slice(), ("ces",), (("Namespace", ".namespace", "string"), AGE), status=False
+    ),
     "CiliumIdentity": Definition(
         fields({"security-labels*": WORDS}, "Labels that share a number."),
         ("ciliumid",),
@@ -227,6 +266,7 @@ DEFINITIONS: Final[dict[str, Definition]] = {
         ),
         older=("v2alpha1",),
     ),
+    "CiliumPodIPPool": Definition(_pod_pool(), ("cpip",), (AGE,), status=False),
     "CiliumL2AnnouncementPolicy": Definition(_l2_policy(), ("l2announcement",), (AGE,)),
     "CiliumLocalRedirectPolicy": Definition(_redirect(), ("clrp",), (AGE,), status=False),
     "CiliumCIDRGroup": Definition(_cidr_group(), ("ccg",), status=False, older=("v2alpha1",)),

@@ -10,7 +10,7 @@ from axoneme.core.errors import InvalidObjectError
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.nodes.directory import NodeDirectory, node_tables
-from axoneme.core.nodes.objects import decode_node, first_address
+from axoneme.core.nodes.objects import decode_node, encode_pools, first_address
 from axoneme.core.nodes.runtime import RuntimeFact, RuntimeTarget, address_facts, mac_fact
 from axoneme.core.state import TableRegistry
 
@@ -117,9 +117,29 @@ def test_decode() -> None:
     assert str(first_address(found.pod_cidrs[0])) == "10.0.1.1"
 
 
+def test_blocks_of_pools_are_pod_cidrs() -> None:
+    """Behind the others, each once; which pool they are of is known."""
+    allocated = [
+        {"pool": "default", "cidrs": ["10.0.2.0/27", "fd00:2::/80"], "allowLastIP": True},
+        {"pool": "blue", "cidrs": ["10.0.1.0/24"]},
+        {"pool": "none"},
+    ]
+    ipam = {"podCIDRs": ["10.0.1.0/24"], "pools": {"allocated": allocated}}
+    found = decode_node(cilium_node({"ipam": ipam}), "n")
+    assert list(map(str, found.pod_cidrs)) == ["10.0.1.0/24", "10.0.2.0/27", "fd00:2::/80"]
+    assert [(p.name, len(p.cidrs), p.allow_last) for p in found.pools] == [
+        ("default", 2, True), ("blue", 1, False), ("none", 0, False),
+    ]  # fmt: skip
+    assert encode_pools(found.pools) == allocated[:2]
+
+
 @pytest.mark.parametrize(
     "spec",
     [
+        {"ipam": {"pools": {"allocated": [{"pool": "a", "cidrs": ["10.0.0.1/24"]}]}}},
+        {"ipam": {"pools": {"allocated": [{"pool": "a", "cidrs": ["10.0.0.0/32"] * 1025}]}}},
+        {"ipam": {"pools": {"allocated": [{"cidrs": []}]}}},
+        {"ipam": {"pools": {"allocated": "all"}}},
         {"addresses": "x"},
         {"addresses": [{"ip": "nowhere"}]},
         {"addresses": [7]},

@@ -36,6 +36,7 @@ def test_agent_and_operator_share_the_object(tmp_path: Path) -> None:
         seen, _ = node_tables(TableRegistry())
         node = LocalNode("n1", store, seen, ipv4=True, ipv6=True)
         node.devices = NodeDevices((ETH0,))
+        node.needed_families = node.families
         told: list[tuple[str, ...]] = []
         node.on_pod_cidrs(lambda cidrs: told.append(tuple(map(str, cidrs))))
 

@@ -207,6 +207,46 @@ def test_a_status_is_replaced_whole_and_alone(opener: Opener) -> None:
     run(opener, work)
 
 
+def test_a_patch_changes_the_fields_that_it_names(opener: Opener) -> None:
+    """And no other; not over a version that nobody has read; a status by itself."""
+
+    async def work(store: Store) -> None:
+        old = await store.create(config_map(one := name(), a="1", b="2"))
+        labels = {"metadata": {"labels": {"x": "y"}}}
+        first = await store.patch(key(one), {"data": {"a": None, "c": "3"}} | labels)
+        assert (first.body["data"], first.labels) == ({"b": "2", "c": "3"}, {"x": "y"})
+        assert first.uid == old.uid
+        with pytest.raises(ConflictError):
+            await store.patch(key(one), {"data": {"b": "9"}}, old.resource_version)
+        same = await store.patch(key(one), {"data": {"c": "3"}}, first.resource_version)
+        assert same.resource_version == first.resource_version
+        await store.apply(pod(two := name()))
+        where = key(two, "Pod")
+        await store.update_status(where, {"phase": "Pending", "message": "wait"})
+        second = await store.patch(where, {"status": {"message": None, "reason": "Because"}})
+        assert second.status["reason"] == "Because" and "message" not in second.status
+        assert second.status["phase"] == "Pending" and second.spec["containers"]
+        with pytest.raises(ConflictError):
+            await store.patch(where, {"status": {"reason": "No"}}, first.resource_version)
+        with pytest.raises(InvalidObjectError, match="status"):
+            await store.patch(where, {"status": {}, "spec": {}})
+        assert (await store.get(where)).status["reason"] == "Because"
+
+    run(opener, work)
+
+
+def test_a_patch_cannot_move_an_object(opener: Opener) -> None:
+    """Its name is how it is found."""
+
+    async def work(store: Store) -> None:
+        await store.create(config_map(one := name()))
+        with pytest.raises(InvalidObjectError):
+            await store.patch(key(one), {"metadata": {"name": "other"}})
+        await store.get(key(one))
+
+    run(opener, work)
+
+
 def test_what_is_gone_is_not_found(opener: Opener) -> None:
     """By every verb that needs it; a stale version deletes nothing."""
 
@@ -221,6 +261,8 @@ def test_what_is_gone_is_not_found(opener: Opener) -> None:
             store.delete(key(one)),
             store.update(config_map(one)),
             store.update_status(key(one, "Pod"), {}),
+            store.patch(key(one), {"data": {"a": "1"}}),
+            store.patch(key(one, "Pod"), {"status": {"reason": "x"}}),
         ):
             with pytest.raises(NotFoundError):
                 await verb

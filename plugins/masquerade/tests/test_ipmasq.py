@@ -10,8 +10,9 @@ from attrs import frozen
 
 from axoneme.core.endpoints.pods import Pod
 from axoneme.core.errors import InvalidObjectError
+from axoneme.core.model.node import NodePool
 from axoneme.plugins.masquerade.ipmasq import DEFAULTS, LINK_LOCAL, ConfigFile, parse
-from axoneme.plugins.masquerade.skip import ANNOTATION, kept
+from axoneme.plugins.masquerade.skip import ANNOTATION, kept, other_pools
 
 
 def test_defaults_count_where_nothing_is_said() -> None:
@@ -88,3 +89,9 @@ def test_a_pod_says_so_by_annotation() -> None:
     assert {(str(k.address), k.pod) for k in found} == {
         ("10.0.0.1", "default/a"), ("fd00::1", "default/a"),
     }  # fmt: skip
+    pools = [
+        NodePool("default", (ip_network("10.0.0.0/24"),)),
+        NodePool("blue", (ip_network("fd00::/64"), ip_network("10.9.0.0/24"))),
+    ]
+    found = list(kept((), [Endpoint("c")], other_pools(pools, "default")))  # type: ignore[list-item]
+    assert [(str(k.address), k.pod) for k in found] == [("fd00::1", "default/c")]

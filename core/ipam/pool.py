@@ -18,11 +18,18 @@ Address = IPv4Address | IPv6Address
 class AddressPool:
     """One prefix and who holds its addresses."""
 
-    def __init__(self, prefix: Prefix) -> None:
+    def __init__(
+        self, prefix: Prefix, *, first: int | None = None, end: int | None = None, hint: str = ""
+    ) -> None:
+        """``first`` and ``end``: other bounds of the offsets that endpoints can have.
+
+        ``hint``: what to do when all are in use.
+        """
         self.prefix = prefix
-        last = prefix.num_addresses - 1
-        self._first = 2 if prefix.num_addresses > 2 else prefix.num_addresses
-        self._end = last if prefix.version == 4 else last + 1
+        size = prefix.num_addresses
+        self._first = first if first is not None else (2 if size > 2 else size)
+        self._end = end if end is not None else (size - 1 if prefix.version == 4 else size)
+        self._hint = hint
         self._next = self._first
         self._owners: dict[int, str] = {}
 
@@ -46,8 +53,7 @@ class AddressPool:
         if self.used >= self.capacity:
             raise ExhaustedError(
                 f"no address left: all {self.capacity} of {self.prefix} are in use",
-                hint="delete pods on this node or give nodes larger blocks with "
-                f"cluster-pool-ipv{self.prefix.version}-mask-size",
+                hint=self._hint,
             )
         offset = self._next
         while offset in self._owners:

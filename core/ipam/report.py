@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from axoneme.core.ipam.allocator import NodeAllocator
 from axoneme.core.status import Health, StatusReport
-from axoneme.plugins.ipam_cluster_pool.allocator import NodeAllocator
 
 
 def report(status: StatusReport, allocator: NodeAllocator) -> None:

@@ -6,14 +6,21 @@ from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address
 
 from axoneme.core.errors import ExhaustedError, NotFoundError, NotReadyError
+from axoneme.core.ipam.pool import Address, AddressPool, Prefix
 from axoneme.core.model.endpoint import AddressPair, AddressRequest
-from axoneme.plugins.ipam_cluster_pool.pool import Address, AddressPool, Prefix
 
 
 class NodeAllocator:
     """Pools by prefix; a prefix that the node loses is kept until its last address is free."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        full: str = "delete pods on this node",
+        missing: str = "is the operator running? axoneme node list shows its error",
+    ) -> None:
+        """What to do when the addresses are all in use, and while there is no pod CIDR."""
+        self._full = full
+        self._missing = missing
         self._pools: dict[Prefix, AddressPool] = {}
         self._current: tuple[Prefix, ...] = ()
 
@@ -21,7 +28,7 @@ class NodeAllocator:
         """Take over the node's pod CIDRs. New addresses come from these only."""
         self._current = tuple(prefixes)
         for prefix in self._current:
-            self._pools.setdefault(prefix, AddressPool(prefix))
+            self._pools.setdefault(prefix, AddressPool(prefix, hint=self._full))
         for prefix, pool in list(self._pools.items()):
             if prefix not in self._current and not pool.used:
                 del self._pools[prefix]
@@ -69,7 +76,7 @@ class NodeAllocator:
         if not pools:
             raise NotReadyError(
                 f"this node has no IPv{version} pod CIDR yet",
-                hint="is the operator running? axoneme node list shows its error",
+                hint=self._missing,
             )
         for pool in pools[:-1]:
             try:

@@ -1,0 +1,176 @@
+"""CiliumEndpoints into slices by a real operator, over a folder and at a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from axoneme.core.boot import boot
+from axoneme.core.ipcache.slices import KIND, decode_slice, entries_of
+from axoneme.core.model.objects import ObjectKey
+from axoneme.core.operator import Operator
+from axoneme.core.operator.slices import SliceRow, arrange
+from axoneme.core.store.model import Store
+from axoneme.core.testing.apiserver import ApiServer, api_server
+from axoneme.core.testing.operators import OFF, PATIENCE, eventually
+
+
+@given(st.data())
+def test_each_endpoint_is_in_one_slice_and_stays_there(data: st.DataObject) -> None:
+    """Whatever comes and goes; no slice is too large; nothing is rearranged without need."""
+    most = data.draw(st.integers(1, 4))
+    slices: list[SliceRow] = []
+    names = st.sets(st.sampled_from("abcdefghij"))
+    for step in range(data.draw(st.integers(1, 6))):
+        entries = {name: f"{name}{step}" for name in data.draw(names)}
+        before = {n: s.name for s in slices for n, _ in s.entries}
+        found = arrange(slices, entries, most)
+        places: dict[str, str] = {}
+        for slice_name, inside in found.items():
+            assert len(inside) <= most
+            for name, text in inside:
+                assert name not in places and text == entries[name]
+                places[name] = slice_name
+        assert places.keys() == entries.keys()
+        assert all(places[n] == before[n] for n in places.keys() & before.keys())
+        slices = [SliceRow(n, "x", inside) for n, inside in found.items() if inside]
+        assert arrange(slices, entries, most) == {s.name: s.entries for s in slices}
+
+
+def test_doubles_and_slices_that_are_too_large_are_put_right() -> None:
+    """Another operator's leftovers, or a smaller limit."""
+    slices = [
+        SliceRow("one", "x", (("a", "old"), ("b", "b"), ("c", "c"))),
+        SliceRow("two", "x", (("a", "a"), ("gone", "gone"))),
+    ]
+    found = arrange(slices, {"a": "a", "b": "b", "c": "c"}, 2)
+    assert found["one"] == (("a", "a"), ("b", "b"))
+    assert found["two"] == ()
+    assert [v for k, v in found.items() if k.startswith("ces-")] == [(("c", "c"),)]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
+        yield running
+
+
+Running = Callable[[], Any]
+
+
+@pytest.fixture(
+    params=["folder", pytest.param("kubernetes", marks=pytest.mark.needs("kubernetes"))]
+)
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Running:
+    """Runs an operator, as often as a test likes, over the same objects."""
+    keys = {
+        "store-path": str(tmp_path / "store"),
+        "state-dir": str(tmp_path),
+        "leader-election-retry-period": "0.1s",
+        "plugins": f"{OFF} -lb-ipam -node-ipam -node-conditions",
+        "enable-cilium-endpoint-slice": "true",
+        "ces-max-ciliumendpoints-per-ces": "3",
+        "cilium-endpoint-gc-interval": "0",
+        "identity-gc-interval": "0",
+    }
+    if request.param == "kubernetes":
+        keys |= {"store": "kubernetes", "k8s-client-qps": "200", "k8s-client-burst": "400"}
+        keys["k8s-kubeconfig-path"] = str(request.getfixturevalue("server").kubeconfig)
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[Operator]:
+        operator = Operator(*boot(keys, {}))
+        task = asyncio.create_task(operator.run())
+        try:
+            await eventually(lambda: operator.leading)
+            await eventually(operator.tables["endpoint_slices"].initialized.is_set)
+            yield operator
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return run
+
+
+def endpoint(name: str, identity: int = 300) -> dict[str, Any]:
+    addressing = [{"ipv4": "10.0.1.5", "ipv6": "fd00::5"}]
+    return {
+        "apiVersion": "cilium.io/v2",
+        "kind": "CiliumEndpoint",
+        "metadata": {"name": name, "namespace": "default"},
+        "status": {
+            "identity": {"id": identity},
+            "networking": {"addressing": addressing, "node": "172.18.0.3"},
+            "named-ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
+        },
+    }
+
+
+async def told(store: Store) -> dict[str, list[str]]:
+    """Names of endpoints by slice."""
+    return {o.key.name: [e["name"] for e in entries_of(o)] for o in await store.list(KIND)}
+
+
+async def until(true: Callable[[], Awaitable[object]]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not await true():
+            await asyncio.sleep(0.05)
+
+
+def test_slices_follow_endpoints_over_restarts_and_accidents(running: Running) -> None:
+    """Filled, changed and emptied; never shuffled; a slice that somebody deletes comes back."""
+
+    async def story() -> None:
+        async with running() as operator:
+            store: Store = operator.store
+            for n in range(5):
+                await store.create(endpoint(f"e{n}"))
+
+            async def sizes(*wanted: int) -> bool:
+                return sorted(map(len, (await told(store)).values())) == list(wanted)
+
+            await until(lambda: sizes(2, 3))
+            before = await told(store)
+            rows = [row for o in await store.list(KIND) for row in decode_slice(o)]
+            assert {(r.namespace, r.identity, r.named_ports[0].port) for r in rows} == {
+                ("default", 300, 80)
+            }
+            assert {str(r.ipv6) for r in rows} == {"fd00::5"}
+        async with running() as operator:
+            store = operator.store
+            await store.create(endpoint("e5"))
+            await until(lambda: sizes(3, 3))
+            after = await told(store)
+            assert all(set(before[name]) <= set(after[name]) for name in before)
+            key = ObjectKey("CiliumEndpoint", "default", "e0")
+            await store.update_status(key, endpoint("e0", 301)["status"])
+
+            async def changed() -> bool:
+                found = [r for o in await store.list(KIND) for r in decode_slice(o)]
+                return [r.identity for r in found if r.name == "e0"] == [301]
+
+            await until(changed)
+            lost = next(name for name, inside in after.items() if "e1" in inside)
+            await store.delete(ObjectKey(KIND, "", lost))
+
+            async def back() -> bool:
+                found = await told(store)
+                names = sorted(name for inside in found.values() for name in inside)
+                return lost not in found and names == [f"e{n}" for n in range(6)]
+
+            await until(back)
+            text = operator.metrics.render().decode()
+            assert 'cilium_operator_ces_sync_total{outcome="success"}' in text
+            assert "cilium_operator_number_of_ceps_per_ces_bucket" in text
+            for n in range(6):
+                await store.delete(ObjectKey("CiliumEndpoint", "default", f"e{n}"))
+            await until(sizes)
+
+    asyncio.run(asyncio.wait_for(story(), 90))

@@ -1,0 +1,1 @@
+"""Addresses out of the pod CIDRs of this node's Kubernetes Node; see README.md."""

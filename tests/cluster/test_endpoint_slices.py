@@ -1,0 +1,82 @@
+"""Policy between nodes by what slices tell: identities of other nodes' pods, in bulk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+
+POD = """
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: bulk, labels: {{app: {app}}}}}
+spec: {{nodeName: {node}, containers: [{{name: c, ports: [{{containerPort: 8080}}]}}]}}
+---
+"""
+POLICY = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: server, namespace: bulk}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]
+"""
+
+
+@pytest.fixture(
+    scope="module",
+    params=["folder", pytest.param("kubernetes", marks=pytest.mark.needs("kubernetes"))],
+)
+def lab(request: pytest.FixtureRequest, cluster: Any) -> Iterator[Any]:
+    """A server on one node, friends and strangers on the other."""
+    keys = {"enable_cilium_endpoint_slice": "true", "ces_max_ciliumendpoints_per_ces": "2"}
+    cluster.up(2, store=request.param, **keys)
+    cluster.apply(POLICY)
+    pods = [("server", "server", "node1"), *((f"friend{n}", "friend", "node2") for n in range(3)),
+            ("stranger", "stranger", "node2")]  # fmt: skip
+    cluster.apply("".join(POD.format(name=n, app=a, node=w) for n, a, w in pods))
+    yield cluster
+    cluster.down()
+
+
+def verdict(lab: Any, source: str) -> str:
+    """Of a connection to the server."""
+    return str(lab.probe(f"bulk/{source}", "bulk/server", "--port", "8080")["verdict"])
+
+
+def eventually(true: Callable[[], object]) -> None:
+    """Within some seconds."""
+    end = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.1)
+
+
+def test_identities_come_by_slices(lab: Any) -> None:
+    """Friends get in, a stranger does not; a restarted agent knows them from slices as well."""
+    for step in range(2):
+        for name in ("friend0", "friend1", "friend2"):
+            eventually(lambda name=name: verdict(lab, name) == "allowed")
+        assert verdict(lab, "stranger") == "denied"
+        if not step:
+            lab.agent("node1", "restart")
+
+
+def test_a_pod_that_comes_and_goes_is_followed(lab: Any) -> None:
+    """Its address means nothing afterwards."""
+    lab.apply(POD.format(name="late", app="friend", node="node2"))
+    eventually(lambda: verdict(lab, "late") == "allowed")
+    address = lab.addresses("bulk/late")[4]
+
+    def known() -> bool:
+        rows = lab.call("node1", "ip", "list")
+        return any(row["prefix"] == f"{address}/32" for row in rows)
+
+    assert known()
+    lab.delete(POD.format(name="late", app="friend", node="node2"))
+    eventually(lambda: not known())
