@@ -6,6 +6,7 @@ the place it was read from, so that errors and ``axoneme config`` can name it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,14 @@ from axoneme.core.errors import ConfigError
 MAX_FILE: Final = 1 << 20
 """Bytes; a ConfigMap cannot hold more than 1 MiB altogether."""
 
+DATA: Final = "..data"
+"""Link to the folder that holds a mounted ConfigMap's files; replaced as a whole."""
+ORIGINS: Final = ".origins.json"
+"""In a folder that ``axoneme build-config`` has written: the object that each key comes from."""
+
+ATTEMPTS: Final = 20
+"""Of reading a folder that is replaced meanwhile."""
+
 ENV_PREFIXES: Final = ("CILIUM_", "AXONEME_")
 """The later one wins when both are set."""
 
@@ -27,6 +36,8 @@ class RawValue:
 
     value: Any
     origin: str
+    built: bool = False
+    """Of a folder that ``axoneme build-config`` has written: ``origin`` is an object."""
 
 
 @define
@@ -67,8 +78,7 @@ def read_sources(
         for key, value in _read_yaml(yaml_file).items():
             raw.values[key] = RawValue(value, str(yaml_file))
     if config_dir is not None:
-        for key, path in _files(config_dir):
-            raw.values[key] = RawValue(_read_text(path), str(config_dir / key))
+        raw.values.update(_read_folder(config_dir))
     for key, value in flags.items():
         raw.values[key] = RawValue(value, "flag")
     return raw
@@ -88,20 +98,55 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"configuration {path} is not UTF-8 text") from error
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Keys and files of a mounted ConfigMap.
+def _read_folder(folder: Path) -> dict[str, RawValue]:
+    """Keys and values of a mounted ConfigMap, or of a plain folder.
 
-    Kubernetes mounts ``key -> ..data/key`` and ``..data -> ..2026_…/``; a name with a leading dot
-    is never a key.
+    Kubernetes mounts ``key -> ..data/key`` and ``..data -> ..2026_…/``, and replaces that link
+    when the ConfigMap changes: it is followed once, so that all values are of one moment. A name
+    with a leading dot is never a key.
     """
+    for _ in range(ATTEMPTS):
+        try:
+            names = {path.name for path in folder.iterdir()}
+            data = (folder / DATA).resolve() if (folder / DATA).is_dir() else None
+            names |= {path.name for path in data.iterdir()} if data is not None else set()
+            found = _read_files(folder, data, {name for name in names if name[0] != "."})
+        except OSError as error:
+            problem = ConfigError(
+                f"cannot read configuration folder {folder}: {error.strerror}",
+                hint="--config-dir wants a folder with one file per key",
+            )
+            if not folder.is_dir():
+                break
+            continue
+        # The old folder goes, file by file, once the link is another.
+        if data is None or (folder / DATA).resolve() == data:
+            return found
+        problem = ConfigError(f"configuration folder {folder} changes while it is read")
+    raise problem
+
+
+def _read_files(folder: Path, data: Path | None, names: set[str]) -> dict[str, RawValue]:
+    origins = _origins(data) if data is not None else {}
+    found = {}
+    for name in sorted(names):
+        path, built = folder / name, False
+        if data is not None and (path.is_symlink() or not path.exists()):
+            path, built = data / name, name in origins
+        if path.is_file():
+            origin = origins[name] if built else str(folder / name)
+            found[name] = RawValue(_read_text(path), origin, built)
+    return found
+
+
+def _origins(data: Path) -> dict[str, str]:
     try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read configuration folder {folder}: {error.strerror}",
-            hint="--config-dir wants a folder with one file per key",
-        ) from error
-    return [(path.name, path) for path in entries if path.name[0] != "." and path.is_file()]
+        found = json.loads((data / ORIGINS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): str(origin) for key, origin in found.items()}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

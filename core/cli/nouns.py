@@ -17,6 +17,7 @@ from axoneme.core.text import clean, nearest
 
 CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "agent": ("axoneme.core.cli.agent", "Run the agent of this node."),
+    "build-config": ("axoneme.core.cli.build_config", "Write a node's configuration to files."),
     "bpf": ("axoneme.core.cli.bpf", "Look into the tables of the packet path."),
     "cni": ("axoneme.core.cni.cli", "Install the executable that runtimes call."),
     "config": ("axoneme.core.cli.config", "Show every key, its value and its source."),
@@ -34,7 +35,7 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "status": ("axoneme.core.cli.status", "Show how the agent is."),
     "version": ("axoneme.core.cli.version", "Show versions."),
 }
-"""Noun -> module, help. The module's attribute has the noun's name."""
+"""Noun -> module, help. The module's attribute has the noun's name, with ``_`` for ``-``."""
 
 
 HOOK: Final = "axoneme_register_commands"
@@ -89,7 +90,7 @@ class Root(Noun):
                 if error.name != CORE_NOUNS[name][0]:
                     raise
                 return None
-            self.add_command(getattr(module, name), name)
+            self.add_command(getattr(module, name.replace("-", "_")), name)
         return self.commands[name]
 
     def list_commands(self, ctx: click.Context) -> list[str]:

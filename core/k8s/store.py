@@ -48,12 +48,12 @@ class KubernetesStore:
 
     # Reading
 
-    async def list(self, kind: str) -> list[ClusterObject]:
-        """Every object of a kind, in pages."""
+    async def list(self, kind: str, namespace: str = "") -> list[ClusterObject]:
+        """Every object of a kind, or of one namespace, in pages."""
         known, found, token = paths.known(self.kinds, kind), [], ""
         while True:
             query = {"limit": PAGE} | ({"continue": token} if token else {})
-            path = paths.collection(known)
+            path = paths.collection(known, namespace)
             page = await self.client.call("GET", path, known.plural, query=query)
             found += [read(known, body, whole=True) for body in page.get("items") or ()]
             token = str((page.get("metadata") or {}).get("continue") or "")
