@@ -44,7 +44,8 @@ SHORT: Final = 1.0
 class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
-    def __init__(self, client: ApiClient, kind: Kind) -> None:
+    def __init__(self, client: ApiClient, kind: Kind, namespace: str = "", name: str = "") -> None:
+        """``namespace``, and ``name`` in it, leave out all else, at the server already."""
         self.kind = kind
         self.objects: dict[ObjectKey, ClusterObject] = {}
         self.synced = False
@@ -52,6 +53,8 @@ class Feed:
         """How often everything was listed; more than once is worth a look."""
         self.problem = ""
         self._client = client
+        self._path = paths.collection(kind, namespace)
+        self._chosen = {"fieldSelector": f"metadata.name={name}"} if name else {}
         self._queues: set[asyncio.Queue[StoreEvent]] = set()
         self._version = ""
         self._failures = 0
@@ -110,10 +113,10 @@ class Feed:
 
     async def _list(self) -> None:
         seen: set[ObjectKey] = set()
-        path, token = paths.collection(self.kind), ""
+        path, token = self._path, ""
         self.lists += 1
         while True:
-            query = {"limit": PAGE} | ({"continue": token} if token else {})
+            query = {"limit": PAGE} | self._chosen | ({"continue": token} if token else {})
             page = await self._client.call("GET", path, self.kind.plural, query=query)
             for body in page.get("items") or ():
                 seen.add(self._take(body))
@@ -133,8 +136,9 @@ class Feed:
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),
+            **self._chosen,
         }
-        path = paths.collection(self.kind)
+        path = self._path
         rest = b""
         async with self._client.stream(path, query, SILENCE) as body:
             self.problem = ""
@@ -153,7 +157,7 @@ class Feed:
             message = str(body.get("message") or "the watch ended")
             if body.get("code") == 410:
                 raise GoneError(message)
-            raise InvalidObjectError(paths.collection(self.kind), "", message)
+            raise InvalidObjectError(self._path, "", message)
         self._version = str((body.get("metadata") or {}).get("resourceVersion") or self._version)
         if kind in ("ADDED", "MODIFIED"):
             self._take(body)

@@ -65,9 +65,14 @@ class KubernetesStore:
         kind = paths.known(self.kinds, key.kind)
         return self._as_is(kind, await self.client.call("GET", paths.single(kind, key), str(key)))
 
-    async def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
-        """What there is, ``synced``, then changes."""
-        feed = self._feed(kind)
+    async def watch(
+        self, kind: str, name: str = "", namespace: str = ""
+    ) -> AsyncIterator[StoreEvent]:
+        """What there is, ``synced``, then changes.
+
+        Within a namespace the server sends no more than what is asked for.
+        """
+        feed = self._feed(kind, namespace, name if namespace else "")
         queue, there = feed.subscribe()
         try:
             for event in there:
@@ -80,13 +85,15 @@ class KubernetesStore:
         finally:
             feed.unsubscribe(queue)
 
-    def _feed(self, kind: str) -> Feed:
-        feed = self.feeds.get(kind)
+    def _feed(self, kind: str, namespace: str, name: str) -> Feed:
+        scope = f"{kind} {namespace}/{name}" if namespace else kind
+        feed = self.feeds.get(scope)
         if feed is None:
             if not self.feeds:
                 self._tasks.append(asyncio.create_task(self._learn_version(), name="version"))
-            feed = self.feeds[kind] = Feed(self.client, paths.known(self.kinds, kind))
-            self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {kind}"))
+            known = paths.known(self.kinds, kind)
+            feed = self.feeds[scope] = Feed(self.client, known, namespace, name)
+            self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {scope}"))
         return feed
 
     # Writing
