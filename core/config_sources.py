@@ -26,6 +26,9 @@ ORIGINS: Final = ".origins.json"
 ATTEMPTS: Final = 20
 """Of reading a folder that is replaced meanwhile."""
 
+FLAG: Final = "flag"
+"""The origin of what the command line says: it wins over all else."""
+
 ENV_PREFIXES: Final = ("CILIUM_", "AXONEME_")
 """The later one wins when both are set."""
 
@@ -40,12 +43,27 @@ class RawValue:
     """Of a folder that ``axoneme build-config`` has written: ``origin`` is an object."""
 
 
+@frozen
+class Sources:
+    """Where one process takes its configuration from; may be read again."""
+
+    flags: Mapping[str, Any] = Factory(dict)
+    env: Mapping[str, str] = Factory(dict)
+    config_dir: Path | None = None
+    yaml_file: Path | None = None
+
+    def read(self) -> RawConfig:
+        """What they hold now. :class:`ConfigError` names what cannot be read."""
+        return read_sources(self.flags, self.env, self.config_dir, self.yaml_file)
+
+
 @define
 class RawConfig:
     """What the sources hold together: the winning value of each key."""
 
     values: dict[str, RawValue] = Factory(dict)
     env: Mapping[str, str] = Factory(dict)
+    sources: Sources = Factory(Sources)
 
     def candidates(self, key: str, extra_env: tuple[str, ...] = ()) -> list[RawValue]:
         """Every value given for ``key`` by flag, environment or file, the winner first."""
@@ -57,7 +75,7 @@ class RawConfig:
             if self.env.get(name)
         ]
         if given is not None:
-            found.insert(0 if given.origin == "flag" else len(found), given)
+            found.insert(0 if given.origin == FLAG else len(found), given)
         return found
 
 
@@ -73,14 +91,14 @@ def read_sources(
     yaml_file: Path | None = None,
 ) -> RawConfig:
     """Read files and flags; the environment is kept whole: only known keys are looked up in it."""
-    raw = RawConfig(env=dict(env))
+    raw = RawConfig(env=dict(env), sources=Sources(flags, env, config_dir, yaml_file))
     if yaml_file is not None:
         for key, value in _read_yaml(yaml_file).items():
             raw.values[key] = RawValue(value, str(yaml_file))
     if config_dir is not None:
         raw.values.update(_read_folder(config_dir))
     for key, value in flags.items():
-        raw.values[key] = RawValue(value, "flag")
+        raw.values[key] = RawValue(value, FLAG)
     return raw
 
 

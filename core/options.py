@@ -11,7 +11,7 @@ import socket
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final
 
-from axoneme.core import packet_path_options, store_options
+from axoneme.core import drift_options, packet_path_options, store_options
 from axoneme.core.config import OptionRegistry
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def register(options: OptionRegistry) -> None:
     _identities(options)
     packet_path_options.register(options)
     store_options.register(options)
+    drift_options.register(options)
     _process(options)
     _operator(options)
 

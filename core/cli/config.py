@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from axoneme.core.cli.config_drift import drift
+from axoneme.core.cli.default_verb import DefaultVerb
 from axoneme.core.cli.live import change, show_live
 from axoneme.core.cli.options import (
     AgentHandle,
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
 
 
-@click.command("config")
+@click.command("show")
 @click.argument("keys", nargs=-1, metavar="[KEY | OPTION=VALUE...]")
 @click.option("--live", is_flag=True, help="Options that may change while the agent runs.")
 @click.option("--changed", is_flag=True, help="Only what differs from its default.")
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 @config_options
 @output_option
 @agent_options
-def config(
+def show(
     *,
     keys: tuple[str, ...],
     live: bool,
@@ -50,6 +52,7 @@ def config(
     axoneme config --config-dir /etc/axoneme -o yaml
     axoneme config --describe
     axoneme config --live
+    axoneme config drift
     axoneme config PolicyAuditMode=Enabled PolicyEnforcement=default
     """
     if live or any("=" in key for key in keys):
@@ -138,3 +141,7 @@ def _unknown(key: str, known: list[str]) -> None:
     near = nearest(key, known)
     hint = f"did you mean {near}?" if near else "axoneme config lists them"
     raise NotFoundError(f"no configuration key {key!r}", hint=hint)
+
+
+config = DefaultVerb("config", show)
+config.add_command(drift)
