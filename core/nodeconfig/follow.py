@@ -195,8 +195,8 @@ class ConfigFollower:
         on = self._config.flag(CHECKER)
         new = tuple(sorted((r for r in rows if on and r.key not in ignored), key=lambda r: r.key))
         if new and new != self.rows:
-            extra = {row.key: row.wanted for row in new}
-            log.warning("configuration waits for a restart", extra={"keys": extra})
+            extra = {row.key: row.problem or row.wanted for row in new}
+            log.warning("configuration differs from what runs", extra={"keys": extra})
         elif self.rows and not new:
             log.info("configuration is what runs")
         self.rows = new
@@ -225,7 +225,13 @@ class ConfigFollower:
         if self.problem:
             status.component("configuration", Health.WARNING, self.problem)
         elif self.rows:
-            names = ", ".join(row.key for row in self.rows[:SHOWN])
-            more = f" and {len(self.rows) - SHOWN} more" if len(self.rows) > SHOWN else ""
-            text = f"waits for a restart: {names}{more} (axoneme config drift)"
-            status.component("configuration", Health.WARNING, text)
+            waiting = [row.key for row in self.rows if not row.problem]
+            bad = [row.key for row in self.rows if row.problem]
+            parts = (("not taken", bad), ("waits for a restart", waiting))
+            text = "; ".join(f"{what}: {_some(keys)}" for what, keys in parts if keys)
+            status.component("configuration", Health.WARNING, f"{text} (axoneme config drift)")
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more

@@ -76,7 +76,7 @@ def test_a_key_changes_the_verdict_or_waits_for_a_restart(lab: Any) -> None:
     eventually(drift, {"mtu": "big", "route-metric": "77"})
     assert delta() == 2
     status = lab.run("status", "--node", "node1").stdout
-    assert "Warning: configuration: waits for a restart: mtu, route-metric" in status
+    assert "Warning: configuration: not taken: mtu; waits for a restart: route-metric" in status
     shown = lab.run("config", "drift", "--node", "node1").stdout
     heading, *rows = [line.split() for line in shown.splitlines()]
     assert [word.upper() for word in heading] == ["KEY", "RUNNING", "WANTED", "SOURCE", "PROBLEM"]

@@ -161,6 +161,8 @@ def test_a_bad_value_hides_no_other_change(files: Path) -> None:
             "stranger-word": ("bad", "not applied: the stranger does not like it"),
         }
         assert made.config["stranger-word"] == "one" and made.config["stranger-size"] == 5
+        text = "not taken: stranger-size, stranger-word; waits for a restart: mtu "
+        assert made.health()["configuration"].startswith(text)
 
     run(work)
 
