@@ -39,16 +39,22 @@ def boot(
     if yaml_file is None and env.get("AXONEME_CONFIG"):
         yaml_file = Path(env["AXONEME_CONFIG"])
     raw = read_sources(flags or {}, env, config_dir, yaml_file)
-    plugins = PluginManager(trace=env.get(TRACE_VARIABLE, "") not in ("", "0", "false"))
-    plugins.discover(_extra_plugins(raw))
-    registry = OptionRegistry()
-    core_options.register(registry)
-    plugins.register_options(registry)
+    registry, plugins = declare(raw, trace=env.get(TRACE_VARIABLE, "") not in ("", "0", "false"))
     config = Config.resolve(registry, raw)
     plugins.enable(config, policy=policy)
     if check:
         _check(config, plugins)
     return config, plugins
+
+
+def declare(raw: RawConfig, *, trace: bool = False) -> tuple[OptionRegistry, PluginManager]:
+    """Every key that there is: of the core, and of the plugins that are installed or named."""
+    plugins = PluginManager(trace=trace)
+    plugins.discover(_extra_plugins(raw))
+    registry = OptionRegistry()
+    core_options.register(registry)
+    plugins.register_options(registry)
+    return registry, plugins
 
 
 def _extra_plugins(raw: RawConfig) -> tuple[str, ...]:

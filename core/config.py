@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from attrs import evolve, frozen
 
-from axoneme.core.config_sources import RawConfig, RawValue, read_sources
+from axoneme.core.config_sources import RawConfig, RawValue, Sources, read_sources
 from axoneme.core.errors import AxonemeError, ConfigError
 from axoneme.core.option_types import EMPTY_IS_UNSET, PARSERS, format_value
 from axoneme.core.text import clean, nearest
@@ -163,6 +163,19 @@ class OptionRegistry:
 
 
 @frozen
+class BadValue:
+    """A value that its option refuses."""
+
+    key: str
+    text: str
+    origin: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"key {self.key} ({self.origin}): bad value {self.text!r}: expected {self.expected}"
+
+
+@frozen
 class Setting:
     """One effective value, as ``axoneme config`` shows it."""
 
@@ -175,7 +188,7 @@ class Setting:
 
 
 class Config:
-    """The values of every declared key; immutable after :meth:`load`."""
+    """The values of every declared key as :meth:`load` found them; :meth:`adopt` changes one."""
 
     def __init__(
         self,
@@ -183,9 +196,12 @@ class Config:
         values: Mapping[str, Any],
         origins: Mapping[str, str],
         warnings: tuple[str, ...] = (),
+        sources: Sources | None = None,
     ) -> None:
         self.registry = registry
         self.warnings = warnings
+        """What is odd, unknown keys above all."""
+        self.sources = sources or Sources()
         self._values = dict(values)
         self._origins = dict(origins)
 
@@ -208,30 +224,47 @@ class Config:
 
     @classmethod
     def resolve(cls, registry: OptionRegistry, raw: RawConfig) -> Config:
-        """Check what the sources hold against the declared options."""
+        """Check what the sources hold; :class:`ConfigError` names every bad value."""
+        config, bad = cls.judge(registry, raw)
+        if bad:
+            text = "; ".join(map(str, bad))
+            raise ConfigError(text, hint="axoneme config --describe lists the keys")
+        return config
+
+    @classmethod
+    def judge(
+        cls, registry: OptionRegistry, raw: RawConfig, instead: Config | None = None
+    ) -> tuple[Config, list[BadValue]]:
+        """The same, with bad values listed; their keys have what they have in ``instead``."""
         values: dict[str, Any] = {}
         origins: dict[str, str] = {}
-        errors: list[str] = []
+        bad: list[BadValue] = []
         for option in registry:
+            key = option.key
+            values[key], origins[key] = option.default, DEFAULT
             found = _find(option, raw)
             if found is None:
-                values[option.key], origins[option.key] = option.default, DEFAULT
                 continue
             try:
-                values[option.key] = option.read(found.value)
-                origins[option.key] = found.origin
+                values[key], origins[key] = option.read(found.value), found.origin
             except ValueError as error:
                 shown = clean(str(found.value))[:80]
-                errors.append(
-                    f"key {option.key} ({found.origin}): bad value {shown!r}: expected {error}"
-                )
-        if errors:
-            raise ConfigError("; ".join(errors), hint="axoneme config --describe lists the keys")
-        config = cls(registry, values, origins, _unknown(registry, raw))
+                bad.append(BadValue(key, shown, found.origin, str(error)))
+                if instead is not None:
+                    values[key], origins[key] = instead[key], instead.origin(key)
+        config = cls(registry, values, origins, _unknown(registry, raw), raw.sources)
         for key, value in list(config._values.items()):
             if callable(value):
                 config._values[key] = value(config)
-        return config
+        return config, bad
+
+    def adopt(self, key: str, value: Any, origin: str) -> None:
+        """Take over another typed value of a declared key, for who reads it from now on.
+
+        What has been made of the old value is the caller's to change (``core/live_options.py``).
+        """
+        self[key]
+        self._values[key], self._origins[key] = value, origin
 
     def __getitem__(self, key: str) -> Any:
         try:

@@ -6,6 +6,7 @@ the place it was read from, so that errors and ``axoneme config`` can name it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,17 @@ from axoneme.core.errors import ConfigError
 MAX_FILE: Final = 1 << 20
 """Bytes; a ConfigMap cannot hold more than 1 MiB altogether."""
 
+DATA: Final = "..data"
+"""Link to the folder that holds a mounted ConfigMap's files; replaced as a whole."""
+ORIGINS: Final = ".origins.json"
+"""In a folder that ``axoneme build-config`` has written: the object that each key comes from."""
+
+ATTEMPTS: Final = 20
+"""Of reading a folder that is replaced meanwhile."""
+
+FLAG: Final = "flag"
+"""The origin of what the command line says: it wins over all else."""
+
 ENV_PREFIXES: Final = ("CILIUM_", "AXONEME_")
 """The later one wins when both are set."""
 
@@ -27,6 +39,22 @@ class RawValue:
 
     value: Any
     origin: str
+    built: bool = False
+    """Of a folder that ``axoneme build-config`` has written: ``origin`` is an object."""
+
+
+@frozen
+class Sources:
+    """Where one process takes its configuration from; may be read again."""
+
+    flags: Mapping[str, Any] = Factory(dict)
+    env: Mapping[str, str] = Factory(dict)
+    config_dir: Path | None = None
+    yaml_file: Path | None = None
+
+    def read(self) -> RawConfig:
+        """What they hold now. :class:`ConfigError` names what cannot be read."""
+        return read_sources(self.flags, self.env, self.config_dir, self.yaml_file)
 
 
 @define
@@ -35,6 +63,7 @@ class RawConfig:
 
     values: dict[str, RawValue] = Factory(dict)
     env: Mapping[str, str] = Factory(dict)
+    sources: Sources = Factory(Sources)
 
     def candidates(self, key: str, extra_env: tuple[str, ...] = ()) -> list[RawValue]:
         """Every value given for ``key`` by flag, environment or file, the winner first."""
@@ -46,7 +75,7 @@ class RawConfig:
             if self.env.get(name)
         ]
         if given is not None:
-            found.insert(0 if given.origin == "flag" else len(found), given)
+            found.insert(0 if given.origin == FLAG else len(found), given)
         return found
 
 
@@ -62,15 +91,14 @@ def read_sources(
     yaml_file: Path | None = None,
 ) -> RawConfig:
     """Read files and flags; the environment is kept whole: only known keys are looked up in it."""
-    raw = RawConfig(env=dict(env))
+    raw = RawConfig(env=dict(env), sources=Sources(flags, env, config_dir, yaml_file))
     if yaml_file is not None:
         for key, value in _read_yaml(yaml_file).items():
             raw.values[key] = RawValue(value, str(yaml_file))
     if config_dir is not None:
-        for key, path in _files(config_dir):
-            raw.values[key] = RawValue(_read_text(path), str(config_dir / key))
+        raw.values.update(_read_folder(config_dir))
     for key, value in flags.items():
-        raw.values[key] = RawValue(value, "flag")
+        raw.values[key] = RawValue(value, FLAG)
     return raw
 
 
@@ -88,20 +116,55 @@ def _read_text(path: Path) -> str:
         raise ConfigError(f"configuration {path} is not UTF-8 text") from error
 
 
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Keys and files of a mounted ConfigMap.
+def _read_folder(folder: Path) -> dict[str, RawValue]:
+    """Keys and values of a mounted ConfigMap, or of a plain folder.
 
-    Kubernetes mounts ``key -> ..data/key`` and ``..data -> ..2026_…/``; a name with a leading dot
-    is never a key.
+    Kubernetes mounts ``key -> ..data/key`` and ``..data -> ..2026_…/``, and replaces that link
+    when the ConfigMap changes: it is followed once, so that all values are of one moment. A name
+    with a leading dot is never a key.
     """
+    for _ in range(ATTEMPTS):
+        try:
+            names = {path.name for path in folder.iterdir()}
+            data = (folder / DATA).resolve() if (folder / DATA).is_dir() else None
+            names |= {path.name for path in data.iterdir()} if data is not None else set()
+            found = _read_files(folder, data, {name for name in names if name[0] != "."})
+        except OSError as error:
+            problem = ConfigError(
+                f"cannot read configuration folder {folder}: {error.strerror}",
+                hint="--config-dir wants a folder with one file per key",
+            )
+            if not folder.is_dir():
+                break
+            continue
+        # The old folder goes, file by file, once the link is another.
+        if data is None or (folder / DATA).resolve() == data:
+            return found
+        problem = ConfigError(f"configuration folder {folder} changes while it is read")
+    raise problem
+
+
+def _read_files(folder: Path, data: Path | None, names: set[str]) -> dict[str, RawValue]:
+    origins = _origins(data) if data is not None else {}
+    found = {}
+    for name in sorted(names):
+        path, built = folder / name, False
+        if data is not None and (path.is_symlink() or not path.exists()):
+            path, built = data / name, name in origins
+        if path.is_file():
+            origin = origins[name] if built else str(folder / name)
+            found[name] = RawValue(_read_text(path), origin, built)
+    return found
+
+
+def _origins(data: Path) -> dict[str, str]:
     try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise ConfigError(
-            f"cannot read configuration folder {folder}: {error.strerror}",
-            hint="--config-dir wants a folder with one file per key",
-        ) from error
-    return [(path.name, path) for path in entries if path.name[0] != "." and path.is_file()]
+        found = json.loads((data / ORIGINS).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {str(key): str(origin) for key, origin in found.items()}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

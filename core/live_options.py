@@ -2,12 +2,14 @@
 
 Plugins add theirs to ``agent.live_options`` in ``axoneme_setup_agent``. What is set here holds
 until the agent starts again, unless the option's owner keeps it: the configuration is not written.
+A configuration key that changes is applied without a restart where somebody here follows it.
 Names are Cilium's (``cilium-dbg config``, ``cilium-dbg endpoint config``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 from attrs import frozen
@@ -40,6 +42,8 @@ class LiveOption:
     per_endpoint: bool = False
     applied: Callable[[], Awaitable[object]] | None = None
     """Returns once what was set is in the kernel."""
+    key: str = ""
+    """The configuration key that says what it is at the start, and whose changes it follows."""
 
     def choice(self, text: str) -> str:
         """The choice that a text stands for, in any case; switches understand true and false.
@@ -56,16 +60,50 @@ class LiveOption:
         return found
 
 
+Apply = Callable[[Any], Awaitable[object] | None]
+"""Makes a typed value of a key count; what it returns is waited for."""
+
+
 class LiveOptions:
-    """Every option of this agent."""
+    """Every option of this agent, and the configuration keys whose changes need no restart."""
 
     def __init__(self) -> None:
         self._options: dict[str, LiveOption] = {}
+        self._keys: dict[str, Apply] = {}
 
     def add(self, option: LiveOption) -> None:
         """Declare an option; a second one of that name is an error of the plugin."""
         if self._options.setdefault(option.name.lower(), option) is not option:
             raise ValueError(f"live option {option.name} is declared twice")
+        if option.key:
+            self.follow(option.key, partial(self._adopt_option, option))
+
+    # Configuration keys
+
+    def follow(self, key: str, apply: Apply) -> None:
+        """Let a key change while the agent runs: ``apply`` gets each new value, on the loop.
+
+        ``config[key]`` has the new value by then. What ``apply`` raises is reported, with the key,
+        and the value is tried again. A second one of that key is an error of the plugin.
+        """
+        if self._keys.setdefault(key, apply) is not apply:
+            raise ValueError(f"key {key} is followed twice")
+
+    def follows(self, key: str) -> bool:
+        """Whether changes of that key need no restart."""
+        return key in self._keys
+
+    async def adopt(self, key: str, value: Any) -> None:
+        """Make a typed value of a followed key count."""
+        done = self._keys[key](value)
+        if done is not None:
+            await done
+
+    async def _adopt_option(self, option: LiveOption, value: Any) -> None:
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        await self.apply({option.name: text})
+
+    # Options
 
     def __iter__(self) -> Iterator[LiveOption]:
         return iter(self._options.values())

@@ -42,6 +42,7 @@ CILIUM_NAMES: Final = frozenset(
         "datapath_conntrack_gc_runs_total",
         "drop_bytes_total",
         "drop_count_total",
+        "drift_checker_config_delta",
         "endpoint",
         "endpoint_component_status",
         "endpoint_regeneration_time_stats_seconds",

@@ -10,7 +10,7 @@ import re
 import socket
 from typing import TYPE_CHECKING, Final
 
-from axoneme.core import packet_path_options, place_options, store_options
+from axoneme.core import drift_options, packet_path_options, place_options, store_options
 from axoneme.core.config import OptionRegistry
 from axoneme.core.place_options import listen_address
 
@@ -31,6 +31,7 @@ def register(options: OptionRegistry) -> None:
     packet_path_options.register(options)
     store_options.register(options)
     place_options.register(options)
+    drift_options.register(options)
     _process(options)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from axoneme.core.config import OptionRegistry
 
 
@@ -36,6 +38,14 @@ def register(options: OptionRegistry) -> None:
         helm="k8s.apiServerURLs",
     )
     add(
+        "k8s-namespace",
+        "string",
+        "kube-system",
+        "Namespace of the agent, of ConfigMap axoneme-config and of CiliumNodeConfigs",
+        env=("K8S_NAMESPACE",),
+        validate=_namespace,
+    )
+    add(
         "k8s-client-qps",
         "float",
         10.0,
@@ -51,3 +61,9 @@ def register(options: OptionRegistry) -> None:
         min=1,
         helm="k8sClientRateLimit.burst",
     )
+
+
+def _namespace(name: str) -> str | None:
+    if re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        return None
+    return "a DNS label of a-z, 0-9 and '-'"

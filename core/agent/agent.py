@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from axoneme.core.agent import datapath as packet_path
-from axoneme.core.agent import health
+from axoneme.core.agent import health, live_keys
 from axoneme.core.agent.hooks import PluginHooks
 from axoneme.core.agent.lock import state_lock
 from axoneme.core.agent.startup import Startup
@@ -53,6 +53,7 @@ from axoneme.core.model.network import NetworkState
 from axoneme.core.netlink import sysctls
 from axoneme.core.netlink.api import Netlink
 from axoneme.core.netlink.reconciler import NetworkReconciler
+from axoneme.core.nodeconfig.follow import ConfigFollower
 from axoneme.core.nodes import network as node_network
 from axoneme.core.nodes.directory import NodeDirectory, node_tables
 from axoneme.core.nodes.identities import NodeIdentities
@@ -120,6 +121,8 @@ class Agent:
         self._make_network()
         self._make_endpoints()
         self._make_servers()
+        live_keys.register(self)
+        self.configuration = ConfigFollower(self)
         self._register_l7()
         plugins.call("axoneme_setup_agent", agent=self)
         self._open_hooks()
@@ -233,6 +236,7 @@ class Agent:
     def _open_hooks(self) -> None:
         """What plugins add to after they are set up."""
         methods.register(self.api, self)
+        self.configuration.register()
         self.cni.register(self.api)
         self.events.register_api(self.api)
         self.plugins.call("axoneme_register_api", api=self.api, agent=self)

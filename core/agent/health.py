@@ -22,6 +22,7 @@ def report(status: StatusReport, agent: Agent) -> None:
     if agent.node.error:
         status.component("own node", Health.WARNING, agent.node.error)
     _objects(status, agent)
+    agent.configuration.report(status)
     status.detail("Configuration", agent.config.warnings)
     failed = agent.publisher.errors
     if failed:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from axoneme.core.cli import cluster_config
+from axoneme.core.cli.config_drift import drift
+from axoneme.core.cli.default_verb import DefaultVerb
 from axoneme.core.cli.live import change, show_live
 from axoneme.core.cli.options import (
     AgentHandle,
@@ -21,34 +23,7 @@ if TYPE_CHECKING:
     from axoneme.core.cli.output import Output
 
 
-class ConfigGroup(click.Group):
-    """A noun whose name alone shows the agent's keys, and that has verbs for a cluster's."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Without a verb it is ``show``."""
-        if not args or (args[0] not in self.commands and args[0] not in ("-h", "--help")):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("config", cls=ConfigGroup)
-def config() -> None:
-    """Show an agent's keys; view, set and delete those of a cluster.
-
-    \b
-    axoneme config --changed
-    axoneme config routing-mode --node node1
-    axoneme config view
-    axoneme config set policy-audit-mode true
-    """
-
-
-config.add_command(cluster_config.view)
-config.add_command(cluster_config.set_key)
-config.add_command(cluster_config.delete_key)
-
-
-@config.command("show")
+@click.command("show")
 @click.argument("keys", nargs=-1, metavar="[KEY | OPTION=VALUE...]")
 @click.option("--live", is_flag=True, help="Options that may change while the agent runs.")
 @click.option("--changed", is_flag=True, help="Only what differs from its default.")
@@ -78,6 +53,7 @@ def show(
     axoneme config --config-dir /etc/axoneme -o yaml
     axoneme config --describe
     axoneme config --live
+    axoneme config drift
     axoneme config PolicyAuditMode=Enabled PolicyEnforcement=default
     """
     if live or any("=" in key for key in keys):
@@ -166,3 +142,8 @@ def _unknown(key: str, known: list[str]) -> None:
     near = nearest(key, known)
     hint = f"did you mean {near}?" if near else "axoneme config lists them"
     raise NotFoundError(f"no configuration key {key!r}", hint=hint)
+
+
+config = DefaultVerb("config", show)
+for verb in (drift, cluster_config.view, cluster_config.set_key, cluster_config.delete_key):
+    config.add_command(verb)

@@ -57,7 +57,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return 2
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "axoneme"
+        path = error.ctx.command_path.rstrip() if error.ctx else "axoneme"
         return complain(f"{path}: {error.format_message()}", 2)
     except click.ClickException as error:
         return complain(error.format_message(), 1)

@@ -17,6 +17,7 @@ from axoneme.core.text import clean, nearest
 
 CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "agent": ("axoneme.core.cli.agent", "Run the agent of this node."),
+    "build-config": ("axoneme.core.cli.build_config", "Write a node's configuration to files."),
     "bpf": ("axoneme.core.cli.bpf", "Look into the tables of the packet path."),
     "cni": ("axoneme.core.cni.cli", "Install the executable that runtimes call."),
     "config": ("axoneme.core.cli.config", "Show every key, its value and its source."),
@@ -42,7 +43,7 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "upgrade": ("axoneme.core.cli.upgrade", "Upgrade the Axoneme of a cluster."),
     "version": ("axoneme.core.cli.version", "Show versions."),
 }
-"""Noun -> module, help. The module's attribute has the noun's name."""
+"""Noun -> module, help. The module's attribute has the noun's name, with ``_`` for ``-``."""
 
 
 HOOK: Final = "axoneme_register_commands"

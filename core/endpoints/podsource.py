@@ -103,7 +103,8 @@ class EndpointRefresher:
         self, directory: PodDirectory, endpoints: EndpointManager, *, grace: float
     ) -> None:
         self._endpoints = endpoints
-        self._grace = grace
+        self.grace = grace
+        """Seconds that an endpoint keeps its identity when its labels change."""
         self._running: dict[int, asyncio.Task[None]] = {}
         self._again: set[int] = set()
         endpoints.after_add = self.refresh
@@ -136,7 +137,7 @@ class EndpointRefresher:
             while True:
                 self._again.discard(number)
                 try:
-                    await self._endpoints.refresh(number, self._grace)
+                    await self._endpoints.refresh(number, self.grace)
                     failures = 0
                 except AxonemeError as error:
                     failures += 1

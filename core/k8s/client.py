@@ -45,6 +45,10 @@ class GoneError(StoreError):
     """The version is too old: list again."""
 
 
+class AwayError(StoreError):
+    """No server answers, or none that can do its work now: it will be back."""
+
+
 def pause(attempt: int) -> float:
     """Seconds before the next try: doubled each time, and by chance between half and all of it."""
     longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempt)
@@ -99,13 +103,13 @@ class ApiClient:
             self.problem = ""
             if status in (429, 503) or (status >= 500 and method in IDEMPOTENT):
                 if attempt + 1 == ATTEMPTS:
-                    raise StoreError(f"{what}: the API server says {status} {_words(text)}")
+                    raise AwayError(f"{what}: the API server says {status} {_words(text)}")
                 await asyncio.sleep(wait or pause(attempt))
                 continue
             if status >= 400:
                 raise _error(status, text, what)
             return _body(text, what)
-        raise StoreError(self.problem or f"{what}: no answer")
+        raise AwayError(self.problem or f"{what}: no answer")
 
     async def _once(
         self,
@@ -140,7 +144,7 @@ class ApiClient:
         self.access.next_server()
         safe = method in IDEMPOTENT or isinstance(error, aiohttp.ClientConnectorError)
         if not safe or attempt + 1 == ATTEMPTS:
-            raise StoreError(self.problem) from error
+            raise AwayError(self.problem) from error
         await asyncio.sleep(pause(attempt))
 
     @asynccontextmanager
@@ -165,7 +169,7 @@ class ApiClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.problem = _unreached(self.access.server, error)
             self.access.next_server()
-            raise StoreError(self.problem) from error
+            raise AwayError(self.problem) from error
 
 
 def _body(text: str, what: str) -> dict[str, Any]:

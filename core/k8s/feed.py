@@ -44,16 +44,23 @@ SHORT: Final = 1.0
 class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
-    def __init__(self, client: ApiClient, kind: Kind, selector: str = "") -> None:
-        """``selector``: of fields (``spec.nodeName=node1``); all objects without one."""
+    def __init__(
+        self, client: ApiClient, kind: Kind, namespace: str = "", name: str = "", selector: str = ""
+    ) -> None:
+        """What else there is is left out at the server already.
+
+        ``namespace``, and ``name`` in it; ``selector``: of fields (``spec.nodeName=node1``).
+        """
         self.kind = kind
-        self._selector = {"fieldSelector": selector} if selector else {}
         self.objects: dict[ObjectKey, ClusterObject] = {}
         self.synced = False
         self.lists = 0
         """How often everything was listed; more than once is worth a look."""
         self.problem = ""
         self._client = client
+        self._path = paths.collection(kind, namespace)
+        selector = f"metadata.name={name}" if name else selector
+        self._chosen = {"fieldSelector": selector} if selector else {}
         self._queues: set[asyncio.Queue[StoreEvent]] = set()
         self._version = ""
         self._failures = 0
@@ -112,10 +119,10 @@ class Feed:
 
     async def _list(self) -> None:
         seen: set[ObjectKey] = set()
-        path, token = paths.collection(self.kind), ""
+        path, token = self._path, ""
         self.lists += 1
         while True:
-            query = {"limit": PAGE} | self._selector | ({"continue": token} if token else {})
+            query = {"limit": PAGE} | self._chosen | ({"continue": token} if token else {})
             page = await self._client.call("GET", path, self.kind.plural, query=query)
             for body in page.get("items") or ():
                 seen.add(self._take(body))
@@ -135,9 +142,9 @@ class Feed:
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),
-            **self._selector,
+            **self._chosen,
         }
-        path = paths.collection(self.kind)
+        path = self._path
         rest = b""
         async with self._client.stream(path, query, SILENCE) as body:
             self.problem = ""
@@ -156,7 +163,7 @@ class Feed:
             message = str(body.get("message") or "the watch ended")
             if body.get("code") == 410:
                 raise GoneError(message)
-            raise InvalidObjectError(paths.collection(self.kind), "", message)
+            raise InvalidObjectError(self._path, "", message)
         self._version = str((body.get("metadata") or {}).get("resourceVersion") or self._version)
         if kind in ("ADDED", "MODIFIED"):
             self._take(body)

@@ -49,12 +49,12 @@ class KubernetesStore:
 
     # Reading
 
-    async def list(self, kind: str) -> list[ClusterObject]:
-        """Every object of a kind, in pages."""
+    async def list(self, kind: str, namespace: str = "") -> list[ClusterObject]:
+        """Every object of a kind, or of one namespace, in pages."""
         known, found, token = paths.known(self.kinds, kind), [], ""
         while True:
             query = {"limit": PAGE} | ({"continue": token} if token else {})
-            path = paths.collection(known)
+            path = paths.collection(known, namespace)
             page = await self.client.call("GET", path, known.plural, query=query)
             found += [read(known, body, whole=True) for body in page.get("items") or ()]
             token = str((page.get("metadata") or {}).get("continue") or "")
@@ -66,9 +66,14 @@ class KubernetesStore:
         kind = paths.known(self.kinds, key.kind)
         return self._as_is(kind, await self.client.call("GET", paths.single(kind, key), str(key)))
 
-    async def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
-        """What there is, ``synced``, then changes."""
-        feed = self._feed(kind)
+    async def watch(
+        self, kind: str, name: str = "", namespace: str = ""
+    ) -> AsyncIterator[StoreEvent]:
+        """What there is, ``synced``, then changes.
+
+        Within a namespace the server sends no more than what is asked for.
+        """
+        feed = self._feed(kind, namespace, name if namespace else "")
         queue, there = feed.subscribe()
         try:
             for event in there:
@@ -87,14 +92,16 @@ class KubernetesStore:
             raise StoreError(f"{kind} is watched already: too late to narrow it")
         self._selectors[kind] = f"{field}={value}"
 
-    def _feed(self, kind: str) -> Feed:
-        feed = self.feeds.get(kind)
+    def _feed(self, kind: str, namespace: str, name: str) -> Feed:
+        scope = f"{kind} {namespace}/{name}" if namespace else kind
+        feed = self.feeds.get(scope)
         if feed is None:
             if not self.feeds:
                 self._tasks.append(asyncio.create_task(self._learn_version(), name="version"))
-            selector = self._selectors.get(kind, "")
-            feed = self.feeds[kind] = Feed(self.client, paths.known(self.kinds, kind), selector)
-            self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {kind}"))
+            known = paths.known(self.kinds, kind)
+            selector = "" if namespace else self._selectors.get(kind, "")
+            feed = self.feeds[scope] = Feed(self.client, known, namespace, name, selector)
+            self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {scope}"))
         return feed
 
     # Writing

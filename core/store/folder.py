@@ -109,10 +109,14 @@ class FolderStore:
             self._inotify.close()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    async def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
+    async def watch(
+        self, kind: str, name: str = "", namespace: str = ""
+    ) -> AsyncIterator[StoreEvent]:
         """What there is, ``synced``, then changes."""
         async for event in self._watch(kind):
-            if not name or event.key is None or event.key.name == name:
+            if event.key is None or (
+                name in ("", event.key.name) and namespace in ("", event.key.namespace)
+            ):
                 yield event
 
     async def _watch(self, kind: str) -> AsyncIterator[StoreEvent]:

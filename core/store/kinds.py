@@ -83,6 +83,7 @@ BUILTIN = (
         "ciliumlocalredirectpolicies",
         namespaced=True,
     ),
+    Kind("CiliumNodeConfig", "cilium.io", "v2", "ciliumnodeconfigs", namespaced=True),
     Kind("CiliumCIDRGroup", "cilium.io", "v2", "ciliumcidrgroups", namespaced=False),
     Kind("CiliumNetworkPolicy", "cilium.io", "v2", "ciliumnetworkpolicies", True, policy=True),
     Kind(

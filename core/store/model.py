@@ -74,10 +74,11 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, kind: str, name: str = "") -> AsyncIterator[StoreEvent]:
+    def watch(self, kind: str, name: str = "", namespace: str = "") -> AsyncIterator[StoreEvent]:
         """What there is as ``added``, then ``synced``, then changes, for ever.
 
-        With ``name`` of objects of that name alone, in all namespaces.
+        With ``name`` of objects of that name alone, in all namespaces. With ``namespace`` of those
+        there alone: then no more than these are asked for, and the right to read them will do.
         """
         ...
 

@@ -57,12 +57,16 @@ class Reflector(Generic[K, R]):
         *,
         on_error: Callable[[ObjectKey, str], None] | None = None,
         versions: Versions | None = None,
+        name: str = "",
+        namespace: str = "",
     ) -> None:
+        """``name`` and ``namespace`` choose among the objects, as in :meth:`Store.watch`."""
         self.store = store
         self.kind = kind
         self.table = table
         self.decode = decode
         self.errors: dict[ObjectKey, str] = {}
+        self._scope = (name, namespace)
         self._on_error = on_error
         self._versions = versions
         self._keys: dict[ObjectKey, K] = {}
@@ -70,7 +74,7 @@ class Reflector(Generic[K, R]):
     async def run(self) -> None:
         """Follow for ever; the table is marked initialized once all there was is in."""
         seen: set[ObjectKey] | None = set()
-        async for event in self.store.watch(self.kind):
+        async for event in self.store.watch(self.kind, *self._scope):
             if event.type == "synced":
                 for key in [k for k in self._keys if seen is not None and k not in seen]:
                     self._remove(key)

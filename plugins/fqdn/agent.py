@@ -80,6 +80,26 @@ class FqdnAgent:
         for name, work in (("link", self._keep_link), ("rules", self._tell), ("gc", self._collect)):
             agent.tasks.spawn(f"dns proxy {name}", work)
 
+    def follow_keys(self) -> None:
+        """Let keys change while the agent runs; the proxy is told, or asks for them each time."""
+        follow = self._agent.live_options.follow
+
+        def limit(number: int) -> None:
+            self.cache.limit = number
+
+        def min_ttl(seconds: int) -> None:
+            self.cache.min_ttl = float(seconds)
+
+        follow("tofqdns-endpoint-max-ip-per-hostname", limit)
+        follow("tofqdns-min-ttl", min_ttl)
+        follow("tofqdns-max-deferred-connection-deletes", lambda _: None)
+        for key in (
+            "tofqdns-dns-reject-response-code",
+            "tofqdns-proxy-response-max-delay",
+            "dnsproxy-concurrency-limit",
+        ):
+            follow(key, lambda _: self._dirty.set())
+
     # The proxy
 
     async def _keep_link(self) -> None:
@@ -248,7 +268,6 @@ class FqdnAgent:
         """Forget what has expired, unless a connection uses it; save what is known."""
         await self._agent.maps_ready.wait()
         last = time.monotonic()
-        most = self._agent.config.number("tofqdns-max-deferred-connection-deletes")
         while True:
             await asyncio.sleep(1.0)
             if time.monotonic() - last >= GC_SECONDS:
@@ -258,6 +277,7 @@ class FqdnAgent:
                 found: set[tuple[str, Address]] = set()
                 if expired:
                     found = await asyncio.to_thread(alive.connections, self._agent.datapath.maps)
+                most = self._agent.config.number("tofqdns-max-deferred-connection-deletes")
                 used = set([e for e in expired if e in found][:most])
                 self.zombies = len(used)
                 gone = self.cache.collect(now, used)

@@ -22,7 +22,7 @@ class NameCache:
     """Times are seconds of any clock that does not jump back."""
 
     def __init__(self, *, limit: int, min_ttl: float = 0.0) -> None:
-        self._limit, self._min_ttl = limit, min_ttl
+        self.limit, self.min_ttl = limit, min_ttl
         self._entries: dict[Entry, dict[Address, float]] = {}
         self._names: dict[Address, Counter[str]] = {}
 
@@ -33,12 +33,12 @@ class NameCache:
         held = self._entries.setdefault((client, name), {})
         changed: set[Address] = set()
         for address, ttl in answers:
-            until = now + max(ttl, self._min_ttl)
+            until = now + max(ttl, self.min_ttl)
             if address not in held:
                 self._names.setdefault(address, Counter())[name] += 1
                 changed.add(address)
             held[address] = max(until, held.get(address, 0.0))
-        while len(held) > self._limit:
+        while len(held) > self.limit:
             changed |= self._drop((client, name), min(held, key=lambda a: held[a]))
         if not held:
             self._entries.pop((client, name), None)

@@ -18,6 +18,7 @@ def start(agent: Agent) -> FqdnAgent | None:
     if agent.services.find(PrefixLabels) is None:  # type: ignore[type-abstract]
         return None
     names = FqdnAgent(agent)
+    names.follow_keys()
     agent.services.provide(FqdnAgent, names)
     agent.tasks.spawn("dns proxy routing", partial(keep_rules, agent))
     return names

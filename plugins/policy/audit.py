@@ -20,6 +20,7 @@ from axoneme.core.live_options import DISABLED, ENABLED, HOST, NODE, SWITCH, Liv
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.reconcile.maps import MapTarget
 from axoneme.core.state import Changes, Table, TableRegistry
+from axoneme.plugins.policy.config import AUDIT
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,14 @@ class AuditMode:
         """The live option; of an endpoint it says what was set for that endpoint alone."""
         text = "What policy refuses is told, with verdict AUDIT, and passes"
         return LiveOption(
-            NAME, text, SWITCH, self._get, self._set, per_endpoint=True, applied=applied
+            NAME,
+            text,
+            SWITCH,
+            self._get,
+            self._set,
+            per_endpoint=True,
+            applied=applied,
+            key=AUDIT,
         )
 
     def prune(self) -> None:

@@ -156,6 +156,7 @@ def _mode_option(manager: PolicyManager) -> LiveOption:
         lambda _: manager.engine.settings.mode,
         change,
         applied=manager.realised,
+        key="enable-policy",
     )
 
 

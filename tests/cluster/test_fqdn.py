@@ -120,6 +120,21 @@ def test_the_same_by_tcp(lab: Cluster, family: int) -> None:
     assert ask(lab, "web.example.test", family, "tcp") == f"NOERROR {WEB[family]}"
 
 
+def test_the_refusing_answer_follows_its_key(lab: Cluster) -> None:
+    """While agent and proxy run; there and back."""
+    key = lab.root / "nodes" / "node1" / "config" / "tofqdns-dns-reject-response-code"
+    for wanted in ("NXDOMAIN", "REFUSED"):
+        if wanted == "NXDOMAIN":
+            key.write_text("nameError")
+        else:
+            key.unlink()
+        deadline = time.monotonic() + 20
+        while ask(lab, "evil.test") != wanted and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert ask(lab, "evil.test") == wanted
+    assert lab.call("node1", "config", "drift") == []
+
+
 def test_the_agent_may_be_away(lab: Cluster) -> None:
     """Killed: look-ups and what they have opened go on; new names wait for it, and come."""
     assert ask(lab, "web.example.test").startswith("NOERROR")

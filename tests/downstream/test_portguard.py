@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def maps(axoneme: Axoneme) -> set[str]:
     return {path.name for path in folder.rglob("axo_*")}
 
 
+def wait_for(true: Callable[[], bool]) -> None:
+    """Within some looks at the configuration's files."""
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
 def plugin_state(axoneme: Axoneme) -> dict[str, str]:
     """The plugin's line of ``axoneme plugin list``."""
     rows = json.loads(axoneme("plugin", "list", *socket(), "-o", "json").stdout)
@@ -125,6 +134,15 @@ def test_on_it_works_and_off_it_leaves_no_trace(axoneme: Axoneme, tmp_path: Path
     assert "axoneme_portguard_dropped_packets_total" in metrics
     assert "7000" in axoneme("state", "portguard", *socket(), "-o", "json").stdout
     assert any("axo_portguard" in name for name in maps(axoneme))
+
+    key = Path(f"/run/axoneme/{LAB}/nodes/node1/config/portguard-ports")
+    key.write_text("8080/TCP")  # followed while the agent runs
+    wait_for(lambda: verdict(axoneme, 8080)[0] == "denied")
+    assert verdict(axoneme, 7000)[0] == "allowed"
+    assert json.loads(axoneme("config", "drift", *socket(), "-o", "json").stdout) == []
+    key.write_text("telnet")
+    wait_for(lambda: "23/TCP" in axoneme("config", "drift", *socket(), "-o", "json").stdout)
+    assert verdict(axoneme, 8080)[0] == "denied"
 
     axoneme("lab", "agent", "node1", "restart", "--config", "portguard-ports=")
     assert plugin_state(axoneme)["state"] == "off"

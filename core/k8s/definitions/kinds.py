@@ -218,6 +218,14 @@ def _cidr_group() -> Schema:
     return fields({"spec*": fields({"externalCIDRs*": many(TEXT)})}, "Networks with a name.")
 
 
+def _node_config() -> Schema:
+    spec = {
+        "nodeSelector*": said(selector(), "Nodes that this is about, by their labels."),
+        "defaults*": said(WORDS, "Keys and values in place of those of the ConfigMap."),
+    }
+    return fields({"spec*": fields(spec)}, "Configuration of some nodes.")
+
+
 DEFINITIONS: Final[dict[str, Definition]] = {
     "CiliumNetworkPolicy": Definition(network_policy(), ("cnp", "ciliumnp"), (AGE, _VALID)),
     "CiliumClusterwideNetworkPolicy": Definition(network_policy(), ("ccnp",), (_VALID, AGE)),
@@ -269,6 +277,7 @@ DEFINITIONS: Final[dict[str, Definition]] = {
     "CiliumPodIPPool": Definition(_pod_pool(), ("cpip",), (AGE,), status=False),
     "CiliumL2AnnouncementPolicy": Definition(_l2_policy(), ("l2announcement",), (AGE,)),
     "CiliumLocalRedirectPolicy": Definition(_redirect(), ("clrp",), (AGE,), status=False),
+    "CiliumNodeConfig": Definition(_node_config(), status=False),
     "CiliumCIDRGroup": Definition(_cidr_group(), ("ccg",), status=False, older=("v2alpha1",)),
 }
 

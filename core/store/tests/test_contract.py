@@ -103,9 +103,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def listening(store: Store, prefix: str, name: str = "") -> AsyncIterator[Listener]:
+async def listening(
+    store: Store, prefix: str, name: str = "", namespace: str = ""
+) -> AsyncIterator[Listener]:
     """A watch that ends with the block."""
-    events = store.watch("ConfigMap", name)
+    events = store.watch("ConfigMap", name, namespace)
     try:
         yield Listener(events, prefix)
     finally:
@@ -297,6 +299,29 @@ def test_a_watch_tells_the_story(opener: Opener) -> None:
             assert await heard.until("modified") == [("modified", f"{word}-b")]
             await store.delete(key(f"{word}-a"))
             assert await heard.until("deleted") == [("deleted", f"{word}-a")]
+
+    run(opener, work)
+
+
+def test_a_listener_to_one_namespace_hears_of_no_other(opener: Opener) -> None:
+    """Nor, with a name, of other objects there; while another hears of all of them."""
+
+    async def work(store: Store) -> None:
+        word = name()
+        a, b = f"{word}-a", f"{word}-b"
+        async with listening(store, word) as every, listening(store, word, a, "apps") as one:
+            assert await every.until("synced") == await one.until("synced") == [("synced", "")]
+            await store.create(config_map(a, "default"))
+            await store.create(config_map(b))
+            made = await store.create(config_map(a))
+            assert await one.until("added") == [("added", a)]
+            for _ in range(3):
+                await every.until("added")
+            await store.delete(ObjectKey("ConfigMap", "default", a))
+            await store.delete(made.key)
+            assert await one.until("deleted") == [("deleted", a)]
+        async with listening(store, word, "", "apps") as there:
+            assert await there.until("synced") == [("added", b), ("synced", "")]
 
     run(opener, work)
 

@@ -59,6 +59,7 @@ def axoneme_setup_agent(agent: Agent) -> None:
     table.mark_initialized()
     target = PortTarget(lambda: open_map(agent))
     agent.add_reconciler(Reconciler("portguard", table, target))
+    agent.live_options.follow(keys.KEY, lambda words: table.replace(keys.parse(words)))
 
 
 @hookimpl
