@@ -12,8 +12,15 @@ import yaml
 
 from axoneme.core.config import Option
 
-COMPOSED: Final = frozenset({"operator-prometheus-serve-addr", "prometheus-serve-addr"})
-"""Keys that the template composes of a switch and a port."""
+COMPOSED: Final = frozenset(
+    {
+        "auto-create-cilium-pod-ip-pools",
+        "operator-prometheus-serve-addr",
+        "prometheus-serve-addr",
+        "unmanaged-pod-watcher-interval",
+    }
+)
+"""Keys that the template composes: of a switch and a port or seconds, of a map of pools."""
 
 WITHOUT: Final = (
     "authentication.enabled",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from axoneme.core.chart.keys import COMPOSED
 from axoneme.core.config import Option
 
 Schema = dict[str, Any]
@@ -102,7 +103,7 @@ def chart_schema(options: Iterable[Option], values: Mapping[str, Any]) -> str:
     """The file's text, for these options and the chart's own values."""
     schema = of_value(values)
     for option in options:
-        if option.helm:
+        if option.helm and option.key not in COMPOSED:
             put(schema, option.helm, of_option(option))
     schema["properties"]["plugins"] = {"type": "array", "items": PLUGIN}
     for name in CILIUM:
