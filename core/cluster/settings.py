@@ -10,7 +10,7 @@ from axoneme.core.cluster.status import AGENT, CONFIG, OPERATOR
 from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.config_sources import RawConfig, RawValue
 from axoneme.core.errors import ConfigError, NotFoundError
-from axoneme.core.k8s.client import MERGE
+from axoneme.core.k8s.client import MERGE_PATCH
 from axoneme.core.k8s.store import KubernetesStore
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.text import nearest
@@ -51,7 +51,9 @@ async def change(
         if value is None and key not in known:
             raise NotFoundError(f"ConfigMap {CONFIG} has no key {key!r}")
     path = f"/api/v1/namespaces/{namespace}/configmaps/{CONFIG}"
-    await store.client.call("PATCH", path, CONFIG, body={"data": dict(changes)}, content=MERGE)
+    await store.client.call(
+        "PATCH", path, CONFIG, body={"data": dict(changes)}, content=MERGE_PATCH
+    )
     if restart:
         await roll_out(store, namespace)
 
@@ -62,4 +64,4 @@ async def roll_out(store: KubernetesStore, namespace: str) -> None:
     body: dict[str, Any] = {"spec": {"template": {"metadata": {"annotations": {RESTARTED: now}}}}}
     for name, plural in PATHS.items():
         path = f"/apis/apps/v1/namespaces/{namespace}/{plural}/{name}"
-        await store.client.call("PATCH", path, name, body=body, content=MERGE)
+        await store.client.call("PATCH", path, name, body=body, content=MERGE_PATCH)

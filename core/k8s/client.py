@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiohttp
+import msgspec
 
 from axoneme.core.errors import (
     AxonemeError,
@@ -34,9 +35,10 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 30.0
 REQUEST_SECONDS: Final = 30.0
 IDEMPOTENT: Final = frozenset({"GET", "PUT", "DELETE"})
+BUFFER: Final = 1 << 18
+"""Bytes of a stream that wait to be read, at least."""
 JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
-MERGE: Final = "application/merge-patch+json"
 JSON_PATCH: Final = "application/json-patch+json"
 MERGE_PATCH: Final = "application/merge-patch+json"
 
@@ -76,7 +78,9 @@ class ApiClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
-                trust_env=True, connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+                trust_env=True,
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                read_bufsize=BUFFER,
             )
         return self._session
 
@@ -91,6 +95,20 @@ class ApiClient:
         content: str = JSON,
     ) -> dict[str, Any]:
         """One request; ``what`` names its object in errors."""
+        text = await self.ask(method, path, what, query=query, body=body, content=content)
+        return _body(text, what)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content: str = JSON,
+    ) -> bytes:
+        """One request; the answer's body as it came."""
         data = None if body is None else json.dumps(body).encode()
         for attempt in range(ATTEMPTS):
             if self._limit is not None:
@@ -103,12 +121,12 @@ class ApiClient:
             self.problem = ""
             if status in (429, 503) or (status >= 500 and method in IDEMPOTENT):
                 if attempt + 1 == ATTEMPTS:
-                    raise AwayError(f"{what}: the API server says {status} {_words(text)}")
+                    raise AwayError(f"{what}: the API server says {status} {_words(_text(text))}")
                 await asyncio.sleep(wait or pause(attempt))
                 continue
             if status >= 400:
-                raise _error(status, text, what)
-            return _body(text, what)
+                raise _error(status, _text(text), what)
+            return text
         raise AwayError(self.problem or f"{what}: no answer")
 
     async def _once(
@@ -118,7 +136,7 @@ class ApiClient:
         query: Mapping[str, str] | None,
         data: bytes | None,
         content: str,
-    ) -> tuple[int, str, float]:
+    ) -> tuple[int, bytes, float]:
         headers = await self.access.headers()
         if data is not None:
             headers["Content-Type"] = content
@@ -136,7 +154,7 @@ class ApiClient:
             wait = answer.headers.get("Retry-After", "")
             self.counts[server, method, "error"] -= 1
             self.counts[server, method, str(answer.status)] += 1
-            return answer.status, await answer.text(), float(wait) if wait.isdigit() else 0.0
+            return answer.status, await answer.read(), float(wait) if wait.isdigit() else 0.0
 
     async def _unreachable(self, method: str, error: Exception, attempt: int) -> None:
         """Another server, a pause; or the end."""
@@ -163,6 +181,9 @@ class ApiClient:
             ) as answer:
                 self.counts[self.access.server, "WATCH", str(answer.status)] += 1
                 if answer.status >= 400:
+                    wait = answer.headers.get("Retry-After", "")
+                    if wait.isdigit():
+                        await asyncio.sleep(min(LONGEST_PAUSE, float(wait)))
                     raise _error(answer.status, await answer.text(), path)
                 self.problem = ""
                 yield answer.content
@@ -172,14 +193,20 @@ class ApiClient:
             raise AwayError(self.problem) from error
 
 
-def _body(text: str, what: str) -> dict[str, Any]:
+def _text(body: bytes) -> str:
+    return body.decode(errors="replace")
+
+
+def _body(text: bytes, what: str) -> dict[str, Any]:
     """What a server says that is none, a proxy's page for example, is an error of the way."""
     try:
-        found = json.loads(text) if text else {}
-    except ValueError as error:
-        raise StoreError(f"{what}: the API server's answer is no JSON: {text[:80]!r}") from error
+        found = msgspec.json.decode(text) if text else {}
+    except msgspec.DecodeError as error:
+        raise StoreError(
+            f"{what}: the API server's answer is no JSON: {_text(text[:80])!r}"
+        ) from error
     if not isinstance(found, dict):
-        raise StoreError(f"{what}: the API server's answer is no object: {text[:80]!r}")
+        raise StoreError(f"{what}: the API server's answer is no object: {_text(text[:80])!r}")
     return found
 
 

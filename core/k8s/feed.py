@@ -6,21 +6,27 @@
 
 A second list is compared with what is known, so whoever listens hears of differences alone.
 Bookmarks move the version on while nothing changes, so a watch can nearly always be taken up again.
+
+What is kept of an object is its slim text (:mod:`axoneme.core.k8s.slim`), a few hundred bytes: it
+is read again for whoever begins to listen later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
+from collections.abc import Iterator
+from sys import intern
 from typing import Any, Final
+
+import msgspec
 
 from axoneme.core.errors import AxonemeError, InvalidObjectError, NotFoundError
 from axoneme.core.k8s import paths
 from axoneme.core.k8s.client import ApiClient, GoneError, pause
-from axoneme.core.k8s.slim import slim
+from axoneme.core.k8s.slim import Decoder, decode, encode
 from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.store.kinds import Kind
 from axoneme.core.store.model import StoreEvent
@@ -41,6 +47,13 @@ SHORT: Final = 1.0
 """Seconds; a watch that ends sooner is none."""
 
 
+class Kept(msgspec.Struct, gc=False):
+    """An object in memory."""
+
+    version: str
+    text: bytes
+
+
 class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
@@ -52,26 +65,32 @@ class Feed:
         ``namespace``, and ``name`` in it; ``selector``: of fields (``spec.nodeName=node1``).
         """
         self.kind = kind
-        self.objects: dict[ObjectKey, ClusterObject] = {}
+        self.selector = f"metadata.name={name}" if name else selector
         self.synced = False
         self.lists = 0
         """How often everything was listed; more than once is worth a look."""
         self.problem = ""
         self._client = client
         self._path = paths.collection(kind, namespace)
-        selector = f"metadata.name={name}" if name else selector
-        self._chosen = {"fieldSelector": selector} if selector else {}
+        self._decoder = Decoder(kind.kind)
+        self._kept: dict[ObjectKey, Kept] = {}
         self._queues: set[asyncio.Queue[StoreEvent]] = set()
         self._version = ""
         self._failures = 0
         """Since the server was last heard."""
 
-    def subscribe(self) -> tuple[asyncio.Queue[StoreEvent], list[StoreEvent]]:
-        """A queue of what comes, and what there is already."""
+    def subscribe(self) -> tuple[asyncio.Queue[StoreEvent], Iterator[StoreEvent]]:
+        """A queue of what comes, and what there is already, as of now, read one by one."""
         queue: asyncio.Queue[StoreEvent] = asyncio.Queue()
         self._queues.add(queue)
-        there = [StoreEvent("added", o.key, o) for o in self.objects.values()]
-        return queue, [*there, StoreEvent("synced")] if self.synced else there
+        return queue, self._there(list(self._kept.values()), self.synced)
+
+    def _there(self, kept: list[Kept], synced: bool) -> Iterator[StoreEvent]:
+        for each in kept:
+            obj = read(self.kind, decode(each.text))
+            yield StoreEvent("added", obj.key, obj)
+        if synced:
+            yield StoreEvent("synced")
 
     def unsubscribe(self, queue: asyncio.Queue[StoreEvent]) -> None:
         """No more of it."""
@@ -91,7 +110,7 @@ class Feed:
             except GoneError:
                 log.info("watch is too old, listing again", extra={"kind": self.kind.kind})
                 self._version = ""
-                continue
+                self._failures += 1  # a pause: all nodes of the cluster will list now
             except NotFoundError:  # a kind that the cluster has not got, or not yet
                 self._not_served()
             except Exception as error:
@@ -117,48 +136,48 @@ class Feed:
         if self.kind.group != GROUP:
             self._mark()
 
+    def _query(self, **more: str) -> dict[str, str]:
+        return more | ({"fieldSelector": self.selector} if self.selector else {})
+
     async def _list(self) -> None:
         seen: set[ObjectKey] = set()
         path, token = self._path, ""
         self.lists += 1
         while True:
-            query = {"limit": PAGE} | self._chosen | ({"continue": token} if token else {})
-            page = await self._client.call("GET", path, self.kind.plural, query=query)
-            for body in page.get("items") or ():
+            query = self._query(limit=PAGE) | ({"continue": token} if token else {})
+            text = await self._client.ask("GET", path, self.kind.plural, query=query)
+            items, token, version = self._decoder.page(text)
+            for body in items:
                 seen.add(self._take(body))
-            meta = page.get("metadata") or {}
-            token = str(meta.get("continue") or "")
             if not token:
                 break
-        for key in [k for k in self.objects if k not in seen]:
+        for key in [k for k in self._kept if k not in seen]:
             self._drop(key)
-        self._version = str(meta.get("resourceVersion") or "")
+        self._version = version
         self.problem = ""
         self._mark()
 
     async def _watch(self) -> None:
-        query = {
-            "watch": "1",
-            "resourceVersion": self._version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),
-            **self._chosen,
-        }
+        query = self._query(
+            watch="1",
+            resourceVersion=self._version,
+            allowWatchBookmarks="true",
+            timeoutSeconds=str(random.randint(*WATCH_SECONDS)),
+        )
         path = self._path
         rest = b""
         async with self._client.stream(path, query, SILENCE) as body:
             self.problem = ""
             async for chunk in body.iter_any():
-                self._failures = 0
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > MOST_LINE:
                     raise InvalidObjectError(path, "", f"a line of over {MOST_LINE} bytes")
                 for line in lines:
                     if line:
-                        self._event(json.loads(line))
+                        self._event(*self._decoder.event(line))
+                self._failures = 0
 
-    def _event(self, event: dict[str, Any]) -> None:
-        kind, body = event.get("type"), event.get("object") or {}
+    def _event(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "ERROR":
             message = str(body.get("message") or "the watch ended")
             if body.get("code") == 410:
@@ -171,15 +190,16 @@ class Feed:
             self._drop(key_of(self.kind.kind, body))
 
     def _take(self, body: dict[str, Any]) -> ObjectKey:
+        text = encode(body)
         obj = read(self.kind, body)
-        old = self.objects.get(obj.key)
-        if old is None or old.resource_version != obj.resource_version:
-            self.objects[obj.key] = obj
+        old = self._kept.get(obj.key)
+        if old is None or old.version != obj.resource_version:
+            self._kept[obj.key] = Kept(obj.resource_version, text)
             self._tell(StoreEvent("added" if old is None else "modified", obj.key, obj))
         return obj.key
 
     def _drop(self, key: ObjectKey) -> None:
-        if self.objects.pop(key, None) is not None:
+        if self._kept.pop(key, None) is not None:
             self._tell(StoreEvent("deleted", key))
 
     def _mark(self) -> None:
@@ -195,24 +215,19 @@ class Feed:
 def key_of(kind: str, body: dict[str, Any]) -> ObjectKey:
     """Of an object that the server has sent."""
     meta = body.get("metadata") or {}
-    return ObjectKey(kind, str(meta.get("namespace") or ""), str(meta.get("name") or ""))
+    return ObjectKey(kind, intern(meta.get("namespace") or ""), meta.get("name") or "")
 
 
-def read(kind: Kind, body: dict[str, Any], *, whole: bool = False) -> ClusterObject:
-    """An object that the server has sent; in lists it has no head. The server has checked it.
-
-    Not ``whole``: only what is read of it.
-    """
-    if not whole:
-        body = slim(kind.kind, body)
+def read(kind: Kind, body: dict[str, Any]) -> ClusterObject:
+    """An object that the server has sent; in lists it has no head. The server has checked it."""
     body.setdefault("apiVersion", kind.api_version)
     body.setdefault("kind", kind.kind)
     meta = body["metadata"]
     return ClusterObject(
         key_of(kind.kind, body),
         body["apiVersion"],
-        str(meta.get("uid") or ""),
-        str(meta.get("resourceVersion") or ""),
+        meta.get("uid") or "",
+        meta.get("resourceVersion") or "",
         meta.get("labels") or EMPTY,
         meta.get("annotations") or EMPTY,
         body,

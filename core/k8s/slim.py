@@ -1,50 +1,242 @@
-"""What of an object is kept in memory: a hundred thousand pods stay small."""
+"""What of an object is read and kept: a hundred thousand pods stay small.
+
+Kinds of which a cluster has many are decoded from the bytes of the stream straight into mappings
+that hold the fields below and no others: the rest is skipped over, never made. What a user may
+write in any form is ``Any``: to say what is wrong with it is its decoder's work. Whoever needs more
+of an object asks the store for it (:meth:`axoneme.core.store.model.Store.get`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, Generic, TypedDict, TypeVar
 
-_LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
-_POD_SPEC: Final = ("nodeName", "hostNetwork", "serviceAccountName", "restartPolicy")
-_CONTAINER: Final = ("name", "ports", "restartPolicy")
-_POD_STATUS: Final = ("phase", "podIP", "podIPs", "hostIP", "hostIPs", "conditions", "reason")
-_NODE_SPEC: Final = ("podCIDR", "podCIDRs", "providerID", "taints", "unschedulable")
-_NODE_STATUS: Final = ("addresses", "conditions")
+import msgspec
 
+from axoneme.core.errors import StoreError
 
-def _some(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(body, Mapping):
-        return {}
-    return {n: body[n] for n in names if n in body}
+B = TypeVar("B")
+
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def _pod(body: dict[str, Any]) -> None:
-    spec = body.get("spec") or {}
-    body["spec"] = _some(spec, _POD_SPEC)
-    for name in ("containers", "initContainers"):
-        if spec.get(name):
-            body["spec"][name] = [_some(c, _CONTAINER) for c in spec[name]]
-    body["status"] = _some(body.get("status"), _POD_STATUS)
+class Meta(TypedDict, total=False):
+    """metav1.ObjectMeta, without ``managedFields``, owners and finalizers."""
+
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    creationTimestamp: Any
+    deletionTimestamp: Any
+    generation: Any
+    labels: dict[str, str] | None
+    annotations: dict[str, str] | None
 
 
-def _node(body: dict[str, Any]) -> None:
-    body["spec"] = _some(body.get("spec"), _NODE_SPEC)
-    body["status"] = _some(body.get("status"), _NODE_STATUS)
+class Said(TypedDict, total=False):
+    """What each kind has, and the fields of a Status, which a watch ends with (metav1.Status)."""
+
+    metadata: Meta
+    message: Any
+    code: Any
 
 
-_KINDS: Final[Mapping[str, Callable[[dict[str, Any]], None]]] = {"Pod": _pod, "Node": _node}
+class Container(TypedDict, total=False):
+    """Of a pod."""
+
+    name: Any
+    ports: Any
+    restartPolicy: Any
 
 
-def slim(kind: str, body: dict[str, Any]) -> dict[str, Any]:
-    """The body without what only its server, kubectl or a kubelet reads; changed in place."""
+class PodSpec(TypedDict, total=False):
+    """Where it is, as whom, with which ports."""
+
+    nodeName: Any
+    hostNetwork: Any
+    serviceAccountName: Any
+    serviceAccount: Any
+    restartPolicy: Any
+    containers: list[Container] | None
+    initContainers: list[Container] | None
+
+
+class PodStatus(TypedDict, total=False):
+    """Without conditions and containers, which change all the time."""
+
+    phase: Any
+    reason: Any
+    podIP: Any
+    podIPs: Any
+    hostIP: Any
+    hostIPs: Any
+
+
+class Pod(Said, total=False):
+    """``v1``."""
+
+    spec: PodSpec | None
+    status: PodStatus | None
+
+
+class NodeSpec(TypedDict, total=False):
+    """What balancers and addresses of nodes need."""
+
+    podCIDR: Any
+    podCIDRs: Any
+    providerID: Any
+    taints: Any
+    unschedulable: Any
+
+
+class NodeStatus(TypedDict, total=False):
+    """Without images, which are most of it."""
+
+    addresses: Any
+    conditions: Any
+
+
+class Node(Said, total=False):
+    """``v1``."""
+
+    spec: NodeSpec | None
+    status: NodeStatus | None
+
+
+class Namespace(Said, total=False):
+    """``v1``."""
+
+
+class Service(Said, total=False):
+    """``v1``; its status is written back whole."""
+
+    spec: Any
+    status: Any
+
+
+class EndpointSlice(Said, total=False):
+    """``discovery.k8s.io/v1``."""
+
+    addressType: Any
+    endpoints: Any
+    ports: Any
+
+
+class CiliumNode(Said, total=False):
+    """``cilium.io/v2``."""
+
+    spec: Any
+
+
+class Networking(TypedDict, total=False):
+    addressing: Any
+    node: Any
+
+
+class Number(TypedDict, total=False):
+    id: Any
+
+
+EndpointStatus = TypedDict(
+    "EndpointStatus",
+    {"identity": Number | None, "networking": Networking | None, "named-ports": Any},
+    total=False,
+)
+
+
+class CiliumEndpoint(Said, total=False):
+    """``cilium.io/v2``: without its labels and policies, which its identity stands for."""
+
+    status: EndpointStatus | None
+
+
+_Labels = TypedDict("_Labels", {"security-labels": Any}, total=False)
+
+
+class CiliumIdentity(Said, _Labels, total=False):
+    """``cilium.io/v2``."""
+
+
+KINDS: Final[Mapping[str, Any]] = {
+    "Pod": Pod,
+    "Node": Node,
+    "Namespace": Namespace,
+    "Service": Service,
+    "EndpointSlice": EndpointSlice,
+    "CiliumNode": CiliumNode,
+    "CiliumEndpoint": CiliumEndpoint,
+    "CiliumIdentity": CiliumIdentity,
+}
+
+
+class _Event(msgspec.Struct, Generic[B], gc=False):
+    type: str
+    object: B
+
+
+_NAMES: Final = {"token": "continue", "version": "resourceVersion"}
+
+
+class _ListMeta(msgspec.Struct, gc=False, rename=_NAMES):
+    token: str = ""
+    version: str = ""
+
+
+class _Page(msgspec.Struct, Generic[B], gc=False):
+    metadata: _ListMeta = msgspec.field(default_factory=_ListMeta)
+    items: list[B] | None = None
+
+
+class Decoder:
+    """Events and pages of one kind, from JSON text. ``StoreError`` for what is none."""
+
+    def __init__(self, kind: str) -> None:
+        body: Any = KINDS.get(kind, dict[str, Any])
+        event: Any = _Event  # of a type that is known only now
+        page: Any = _Page
+        self._event: msgspec.json.Decoder[_Event[dict[str, Any]]]
+        self._page: msgspec.json.Decoder[_Page[dict[str, Any]]]
+        self._event = msgspec.json.Decoder(event[body])
+        self._page = msgspec.json.Decoder(page[body])
+        self._any_event = msgspec.json.Decoder(_Event[dict[str, Any]])
+        self._any_page = msgspec.json.Decoder(_Page[dict[str, Any]])
+
+    def event(self, line: bytes) -> tuple[str, dict[str, Any]]:
+        """Type and object of a watch's line."""
+        found = _read(self._event, self._any_event, line)
+        return found.type, strip(found.object)
+
+    def page(self, text: bytes) -> tuple[list[dict[str, Any]], str, str]:
+        """Objects of a list, the token of what follows, the version."""
+        found = _read(self._page, self._any_page, text)
+        items = [strip(body) for body in found.items or ()]
+        return items, found.metadata.token, found.metadata.version
+
+
+def _read(first: msgspec.json.Decoder[B], second: msgspec.json.Decoder[B], text: bytes) -> B:
+    try:
+        try:
+            return first.decode(text)
+        except msgspec.ValidationError:  # some field has a form of its own
+            return second.decode(text)
+    except msgspec.DecodeError as error:
+        said = text[:80].decode(errors="replace")
+        raise StoreError(f"the API server's answer is no JSON of its kind: {said!r}") from error
+
+
+def strip(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without what only its server or kubectl reads; changed in place."""
     meta = body.get("metadata")
     if isinstance(meta, dict):
         meta.pop("managedFields", None)
         annotations = meta.get("annotations")
         if isinstance(annotations, dict):
-            annotations.pop(_LAST_APPLIED, None)
-    change = _KINDS.get(kind)
-    if change is not None:
-        change(body)
+            annotations.pop(LAST_APPLIED, None)
     return body
+
+
+encode: Final = msgspec.json.Encoder().encode
+"""To the text that is kept."""
+decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+"""And back."""

@@ -56,7 +56,7 @@ class KubernetesStore:
             query = {"limit": PAGE} | ({"continue": token} if token else {})
             path = paths.collection(known, namespace)
             page = await self.client.call("GET", path, known.plural, query=query)
-            found += [read(known, body, whole=True) for body in page.get("items") or ()]
+            found += [read(known, body) for body in page.get("items") or ()]
             token = str((page.get("metadata") or {}).get("continue") or "")
             if not token:
                 return found
@@ -238,7 +238,7 @@ class KubernetesStore:
     @staticmethod
     def _as_is(kind: Kind, body: dict[str, Any]) -> ClusterObject:
         """One object whole: whoever reads it to write it back must lose nothing."""
-        return read(kind, body, whole=True)
+        return read(kind, body)
 
 
 _SERVERS: Final = frozenset({"uid", "resourceVersion", "creationTimestamp", "generation",

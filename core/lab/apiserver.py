@@ -1,6 +1,8 @@
 """A real Kubernetes API server with etcd, on loopback: TLS, RBAC and admission as in a cluster.
 
-The executables come from ``scripts/build-kubernetes`` or ``KUBEBUILDER_ASSETS``.
+The executables come from ``scripts/build-kubernetes`` or ``KUBEBUILDER_ASSETS``. Each is the child
+of a guard, a shell that ends it when the pipe to its starter closes: a test run that is killed
+leaves no server behind.
 """
 
 from __future__ import annotations
@@ -8,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
@@ -19,10 +20,24 @@ from typing import Any, Final
 
 import yaml
 
+from axoneme.core.errors import LabError
+
 SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "build-kubernetes"
 TOKEN: Final = "admin-token"  # noqa: S105 - of a server that lives as long as a test
 PATIENCE: Final = 60.0
 NAMES: Final = ("kube-apiserver", "etcd", "kubectl")
+GUARD: Final = """
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+{ read -r _ && kill -TERM $child && read -r _; kill -KILL $child; } <&3 2>/dev/null &
+reader=$!
+wait $child
+code=$?
+kill $reader 2>/dev/null
+exit $code
+"""
+"""A line on its input: end; the end of its input: die at once."""
 
 
 def executables() -> Path | None:
@@ -132,15 +147,15 @@ class ApiServer:
         self.wait()
 
     def spawn(self, name: str, *arguments: str) -> None:
-        """Start one of the two."""
-        log = (self.folder / f"{name}.log").open("ab")
-        self._processes[name] = subprocess.Popen(
-            [str(self.binaries / name), *arguments],
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
-        log.close()
+        """Start one of the two; it lives as long as we do."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                ["/bin/sh", "-c", GUARD, "guard", str(self.binaries / name), *arguments],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                bufsize=0,
+            )
 
     def wait(self) -> None:
         """Until it is ready."""
@@ -152,23 +167,21 @@ class ApiServer:
         while time.monotonic() < end:
             for name, process in self._processes.items():
                 if process.poll() is not None:
-                    raise RuntimeError(f"{name} ended: {self._tail(name)}")
+                    raise LabError(f"{name} ended: {self._tail(name)}")
             with contextlib.suppress(OSError):
                 answer = urllib.request.urlopen(request, context=context, timeout=2)  # noqa: S310
                 with answer:
                     if answer.status == 200:
                         return
             time.sleep(0.1)
-        raise RuntimeError(f"the API server is not ready: {self._tail('kube-apiserver')}")
+        raise LabError(f"the API server is not ready: {self._tail('kube-apiserver')}")
 
     def _tail(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")[-1500:]
 
     def kill(self, name: str) -> None:
         """End one process without a warning."""
-        process = self._processes.pop(name)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        _end(self._processes.pop(name))
 
     def stop(self) -> None:
         """End both."""
@@ -176,20 +189,25 @@ class ApiServer:
             process = self._processes.pop(name, None)
             if process is None:
                 continue
-            process.terminate()
-            try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+                process.stdin.write(b"\n")
                 process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _end(process)
 
     def kubectl(self, *arguments: str, text: str = "") -> str:
         """The real command."""
         command = [str(self.binaries / "kubectl"), "--kubeconfig", str(self.kubeconfig), *arguments]
         done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise RuntimeError(f"kubectl {' '.join(arguments)}: {done.stderr}")
+            raise LabError(f"kubectl {' '.join(arguments)}: {done.stderr}")
         return done.stdout
+
+
+def _end(guard: subprocess.Popen[bytes]) -> None:
+    assert guard.stdin is not None
+    guard.stdin.close()
+    guard.wait()
 
 
 def _certificates(folder: Path, address: str) -> None:

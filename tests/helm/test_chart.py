@@ -1,4 +1,4 @@
-"""The chart: its generated files, what it makes of eleven sets of values, and an API server's word."""
+"""The chart: generated files, what it makes of sets of values, and the word of an API server."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from axoneme.core.errors import LabError
 from axoneme.core.k8s.access import open_access
 from axoneme.core.k8s.definitions.install import install, ours
 from axoneme.core.k8s.definitions.kinds import DEFINITIONS, VERSION_LABEL
@@ -105,7 +106,7 @@ def test_the_server_refuses_what_the_schema_does(server: ApiServer, body: str, w
     """Before any agent sees it; the message names the field."""
     head = "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: bad}\n"
     text = head + ("" if body == "{}" else body)
-    with pytest.raises(RuntimeError, match=words):
+    with pytest.raises(LabError, match=words):
         server.kubectl("apply", "--validate=strict", "-f", "-", text=text)
 
 
