@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from axoneme.core.agent import datapath as packet_path
 from axoneme.core.agent import health, live_keys
+from axoneme.core.agent.cilium import Traces
 from axoneme.core.agent.hooks import PluginHooks
 from axoneme.core.agent.lock import state_lock
 from axoneme.core.agent.startup import Startup
@@ -113,6 +114,8 @@ class Agent:
         self.reflectors: list[Reflector[Any, Any]] = []
         self.conntrack: ConntrackCollector | None = None
         self.runtime: RuntimeSlots | None = None
+        self.cilium = Traces()
+        """What there is of Cilium on the node."""
         self.live_options = LiveOptions()
         """What may be changed while the agent runs; plugins add theirs."""
         self.status: str = "starting"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from axoneme.core.agent import bpffs, facts
+from axoneme.core.agent import bpffs, cilium, facts
 from axoneme.core.agent import datapath as packet_path
 from axoneme.core.agent.feeds import spawn_reflectors, wait_synced
 from axoneme.core.cni import install as cni_install
@@ -162,7 +162,17 @@ class Startup:
         agent = self.agent
         found, links = await asyncio.to_thread(_look, agent)
         agent.node.devices = found
+        await self._look_for_cilium(links)
         return links
+
+    async def _look_for_cilium(self, links: dict[str, LinkInfo]) -> None:
+        agent = self.agent
+        root = Path(agent.config.text("bpf-root"))
+        found = await asyncio.to_thread(cilium.look, root, links)
+        if found != agent.cilium:
+            agent.cilium = found
+            text = found.text() or "nothing any more"
+            log.warning("Cilium is on this node and is left alone", extra={"found": text})
 
     async def _refresh_facts(self) -> dict[str, LinkInfo]:
         links = await self._detect()

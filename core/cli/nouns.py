@@ -32,6 +32,7 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "lab": ("axoneme.core.cli.lab", "Run a cluster on this machine."),
     "map": ("axoneme.core.cli.map", "Show BPF maps and what they hold."),
     "metrics": ("axoneme.core.cli.metrics", "Show metrics."),
+    "migrate": ("axoneme.core.cli.migrate", "Compare an existing cilium-config with ours."),
     "monitor": ("axoneme.core.cli.monitor", "Watch drops, verdicts and traces."),
     "node": ("axoneme.core.cli.node", "Show the nodes of the cluster."),
     "node-init": ("axoneme.core.cli.node_init", "Prepare a node for an agent in a container."),

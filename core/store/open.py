@@ -18,6 +18,11 @@ def open_store(config: Config, plugins: PluginManager) -> Store:
     """Open it, with the kinds that plugins declare."""
     kinds = KindRegistry()
     plugins.call("axoneme_register_kinds", kinds=kinds)
+    return open_kinds(config, kinds)
+
+
+def open_kinds(config: Config, kinds: KindRegistry) -> Store:
+    """Open it with these kinds."""
     if config.text("store") == "folder":
         return FolderStore(config.path("store-path"), kinds)
     try:

@@ -7,7 +7,7 @@ import fnmatch
 import pytest
 from tree import FOLDERS, ROOT, entry_points, packages, setup_cfg, sources, words
 
-DATA = {".c", ".h", ".typed"}
+DATA = {".c", ".h", ".tsv", ".typed"}
 
 
 def test_packages_of_setup_cfg_are_those_of_the_tree() -> None:

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from axoneme.core.api.client import call
+from axoneme.core.datapath.maps import BpfMap
 from axoneme.core.errors import ApiError, AxonemeError
 from axoneme.core.netlink.namespaces import create_netns, delete_netns
 
@@ -330,3 +331,85 @@ def test_core_alone_delivers(node: Node) -> None:
         call(node.socket, "cni.add", params, 30)
     assert node.ping("a", "10.9.9.2")
     assert node.ping("b", "fd09::1")
+
+
+def test_what_cilium_left_is_named_and_not_touched(node: Node) -> None:
+    """Its links, addresses, routes, filters and pins are the same after two lives of an agent."""
+
+    def ip(*words: str) -> str:
+        command = ["ip", "-n", node.tag, *words]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+    root = Path(str(node.config["bpf-root"]))
+    pin = root / "tc" / "globals" / "cilium_ipcache_v2"
+    with BpfMap.create("hash", 4, 4, 8, name="cilium_ipcache") as theirs:
+        theirs.update(b"\1\0\0\0", b"\2\0\0\0")
+        theirs.pin(pin)
+        number = theirs.info.id
+    for line in (
+        "link add cilium_host type veth peer name cilium_net",
+        "link add lxc0a1b2c3d4e5f type veth peer name tmp0",
+        "link add cilium_vxlan type vxlan external dstport 8472",
+        "addr add 10.0.0.1/32 dev cilium_host",
+        "link set cilium_net up",
+        "link set cilium_host up",
+        "link set lxc0a1b2c3d4e5f up",
+        "route add 10.9.0.0/24 dev cilium_host proto 33",
+        "rule add pref 109 fwmark 0x200/0xf00 lookup 2004",
+    ):
+        ip(*line.split())
+    tc = ["tc", "-n", node.tag]
+    subprocess.run([*tc, "qdisc", "add", "dev", "lxc0a1b2c3d4e5f", "clsact"], check=True)
+    words = [
+        "filter",
+        "add",
+        "dev",
+        "lxc0a1b2c3d4e5f",
+        "ingress",
+        "pref",
+        "1",
+        "bpf",
+        "da",
+        "bytecode",
+    ]
+    subprocess.run([*tc, *words, "1,6 0 0 0"], check=True)
+
+    def picture() -> list[object]:
+        links = json.loads(ip("-j", "-d", "link"))
+        kept = ("ifname", "ifindex", "address", "mtu", "ifalias", "linkinfo", "master", "flags")
+        names = ("cilium_host", "cilium_net", "cilium_vxlan", "lxc0a1b2c3d4e5f")
+        filters = subprocess.run(
+            [*tc, "-j", "filter", "show", "dev", "lxc0a1b2c3d4e5f", "ingress"],
+            capture_output=True,
+            check=True,
+        )
+        with BpfMap.open(pin) as present:
+            held = (present.info.id, present.lookup(b"\1\0\0\0"))
+        return [
+            [{k: x.get(k) for k in kept} for x in links if x["ifname"] in names],
+            ip("-4", "addr", "show", "dev", "cilium_host"),
+            ip("route", "show", "dev", "cilium_host"),
+            ip("rule", "show", "pref", "109"),
+            filters.stdout,
+            held,
+        ]
+
+    before = picture()
+    assert before[-1] == (number, b"\2\0\0\0")
+    # Its port is taken in this namespace: that is for whoever migrates to arrange.
+    node.config |= {"routing-mode": "native", "auto-direct-node-routes": True}
+    node.config |= {"ipv4-native-routing-cidr": "10.244.0.0/16"}
+    node.config |= {"ipv6-native-routing-cidr": "fd00:10:244::/48"}
+    agent = node.start_agent()
+    node.add("a")
+    components = {c["name"]: c for c in call(node.socket, "status.get", {}, 10)["components"]}
+    said = components["Cilium"]["message"]
+    assert all(word in said for word in ("cilium_host", "lxc0a1b2c3d4e5f", str(pin)))
+    assert "Cilium is on this node and is left alone" in node.log("agent")
+    call(node.socket, "cni.del", node.params("a"), 30)
+    agent.terminate()
+    assert agent.wait(10) == 0
+    agent = node.start_agent()
+    agent.kill()
+    agent.wait()
+    assert picture() == before

@@ -1,0 +1,1 @@
+"""From Cilium's configuration to ours: what maps, what differs, what has no equivalent."""
