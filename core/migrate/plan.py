@@ -14,7 +14,7 @@ from axoneme.core.migrate.flags import Flag
 from axoneme.core.option_types import EMPTY_IS_UNSET
 from axoneme.core.text import clean, nearest
 
-PLACES: Final = frozenset({"state-dir", "lib-dir", "socket-path"})
+PLACES: Final = frozenset({"state-dir", "lib-dir", "socket-path", "cilium-pod-labels"})
 """Cilium's and ours are different on purpose: both may be on one node."""
 
 
