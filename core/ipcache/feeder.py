@@ -113,7 +113,7 @@ class IpcacheFeeder:
         for key, endpoint in changes.upserted.items():
             old = self._known.get(key)
             self._known[key] = endpoint
-            if old is not None:
+            if old is not None and (old.ipv4, old.ipv6) != (endpoint.ipv4, endpoint.ipv6):
                 self._resolve_all(old)
             self._resolve_all(endpoint)
 
@@ -126,7 +126,9 @@ class IpcacheFeeder:
         """Decide anew who has an address."""
         prefix = host_prefix(address)
         claimants = self._endpoints.find("address", address)
-        for endpoint in sorted(claimants, key=_age, reverse=True):
+        if len(claimants) > 1:
+            claimants.sort(key=_age, reverse=True)
+        for endpoint in claimants:
             node = self._node_of.get(endpoint.node) if endpoint.node is not None else None
             if node is not None and not node.local and _may_hold(node, address):
                 via = self.tunnel_address(node)
@@ -135,9 +137,9 @@ class IpcacheFeeder:
         self._ipcache.delete(prefix, "endpoint")
 
 
-def _age(endpoint: ClusterEndpoint) -> tuple[str, str, Name]:
+def _age(endpoint: ClusterEndpoint) -> tuple[str, str, str]:
     """The same order on every node and after every restart."""
-    return endpoint.created, endpoint.uid, (endpoint.namespace, endpoint.name)
+    return endpoint.created, endpoint.namespace, endpoint.name
 
 
 def _may_hold(node: Node, address: Address) -> bool:

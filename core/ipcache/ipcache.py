@@ -45,10 +45,18 @@ def ipcache_table(tables: TableRegistry) -> Table[Prefix, IpcacheEntry]:
 
 
 def host_prefix(address: Address) -> Prefix:
-    """The /32 or /128 of an address."""
-    if isinstance(address, IPv4Address):
-        return IPv4Network((address, 32))
-    return IPv6Network((address, 128))
+    """The /32 or /128 of an address.
+
+    There are hundreds of thousands: it shares the address, and has no list of its hosts.
+    """
+    network: Prefix = (
+        IPv4Network((int(address), 32))
+        if isinstance(address, IPv4Address)
+        else IPv6Network((int(address), 128))
+    )
+    network.network_address = address
+    del network.hosts
+    return network
 
 
 class Ipcache:
@@ -57,7 +65,8 @@ class Ipcache:
     def __init__(self, table: Table[Prefix, IpcacheEntry]) -> None:
         self.table = table
         self._priorities = dict(PRIORITIES)
-        self._claims: dict[Prefix, tuple[IpcacheEntry, ...]] = {}
+        self._claims: dict[Prefix, IpcacheEntry | tuple[IpcacheEntry, ...]] = {}
+        """What sources say, the strongest first; nearly always it is one, which stands alone."""
         self._ways: set[Prefix] = set()
         """Prefixes of more than one address that lie behind a node."""
         self._without: set[Prefix] = set()
@@ -81,23 +90,32 @@ class Ipcache:
         if source not in self._priorities:
             raise AxonemeError(f"unknown ipcache source {source!r}")
         claim = IpcacheEntry(prefix, identity, node_ip, source, direct)
-        others = [c for c in self._claims.get(prefix, ()) if c.source != source]
+        others = [c for c in self._said(prefix) if c.source != source]
         claims = sorted((*others, claim), key=lambda c: -self._priorities[c.source])
-        self._claims[prefix] = tuple(claims)
+        if tuple(claims) == self._said(prefix):
+            return
+        self._claims[prefix] = tuple(claims) if others else claim
         self._settle(prefix)
 
     def delete(self, prefix: Prefix, source: str) -> None:
         """Forget what ``source`` said; the next in priority takes over. Idempotent."""
-        claims = tuple(c for c in self._claims.get(prefix, ()) if c.source != source)
+        there = self._said(prefix)
+        claims = tuple(c for c in there if c.source != source)
+        if len(claims) == len(there):
+            return
         if claims:
-            self._claims[prefix] = claims
+            self._claims[prefix] = claims if len(claims) > 1 else claims[0]
         else:
             self._claims.pop(prefix, None)
         self._settle(prefix)
 
+    def _said(self, prefix: Prefix) -> tuple[IpcacheEntry, ...]:
+        there = self._claims.get(prefix, ())
+        return there if isinstance(there, tuple) else (there,)
+
     def _settle(self, prefix: Prefix) -> None:
         """Write the winner of a prefix, and of those below that take the node from it."""
-        claims = self._claims.get(prefix, ())
+        claims = self._said(prefix)
         self._write(prefix, claims)
         had = prefix in self._ways
         if prefix.prefixlen < prefix.max_prefixlen and any(c.node_ip for c in claims):
@@ -109,7 +127,7 @@ class Ipcache:
             for below in [b for b in self._without if b.prefixlen > prefix.prefixlen]:
                 inside = int(below.network_address) >> shift == bits >> shift
                 if inside and below.version == prefix.version:
-                    self._write(below, self._claims[below])
+                    self._write(below, self._said(below))
 
     def _write(self, prefix: Prefix, claims: tuple[IpcacheEntry, ...]) -> None:
         self._without.discard(prefix)
@@ -132,7 +150,7 @@ class Ipcache:
             if not self._ways or length == 0:
                 break
             above = prefix.supernet(new_prefix=length - 1)
-            claims = self._claims.get(above, ()) if above in self._ways else ()
+            claims = self._said(above) if above in self._ways else ()
         return winner
 
     def lookup(self, address: Address) -> IpcacheEntry | None:

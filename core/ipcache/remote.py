@@ -7,8 +7,11 @@ P13). Field names: reference 2.1, CiliumEndpoint ``cilium.io/v2``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from socket import AF_INET, AF_INET6, inet_pton
+from sys import intern
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -16,6 +19,9 @@ from axoneme.core.errors import InvalidObjectError
 from axoneme.core.model.endpoint import NamedPort
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.state import Table, TableRegistry
+
+SHARED: Final = 8192
+"""How many different values are looked for among the ones that are there."""
 
 
 @frozen
@@ -31,7 +37,6 @@ class ClusterEndpoint:
     """Underlay address of the endpoint's node, as the object names it."""
     named_ports: tuple[NamedPort, ...] = ()
     created: str = ""
-    uid: str = ""
 
 
 def cluster_endpoint_table(tables: TableRegistry) -> Table[tuple[str, str], ClusterEndpoint]:
@@ -61,8 +66,8 @@ def decode_cluster_endpoint(obj: ClusterObject) -> ClusterEndpoint | None:
     ipv6: IPv6Address | None = None
     try:
         for pair in networking.get("addressing") or ():
-            ipv4 = IPv4Address(pair["ipv4"]) if pair.get("ipv4") else ipv4
-            ipv6 = IPv6Address(pair["ipv6"]) if pair.get("ipv6") else ipv6
+            ipv4 = _ipv4(pair["ipv4"]) if pair.get("ipv4") else ipv4
+            ipv6 = _ipv6(pair["ipv6"]) if pair.get("ipv6") else ipv6
     except (ValueError, AttributeError, TypeError) as error:
         raise InvalidObjectError(where, "status.networking.addressing", str(error)) from None
     if ipv4 is None and ipv6 is None:
@@ -76,14 +81,28 @@ def decode_cluster_endpoint(obj: ClusterObject) -> ClusterEndpoint | None:
         decode_node_address(where, "status.networking.node", networking.get("node")),
         decode_ports(where, "status.named-ports", status.get("named-ports")),
         _created(obj),
-        obj.uid,
     )
 
 
 def _created(obj: ClusterObject) -> str:
     """``metadata.creationTimestamp``, in one form whatever a reader made of it."""
     moment = _mapping(obj.body, "metadata").get("creationTimestamp") or ""
-    return str(moment).replace(" ", "T")[:19]
+    return intern(str(moment).replace(" ", "T")[:19])
+
+
+def _ipv4(text: Any) -> IPv4Address:
+    """The C library looks first, since there are many."""
+    try:
+        return IPv4Address(inet_pton(AF_INET, text))
+    except (OSError, TypeError, ValueError):
+        return IPv4Address(text)
+
+
+def _ipv6(text: Any) -> IPv6Address:
+    try:
+        return IPv6Address(inet_pton(AF_INET6, text))
+    except (OSError, TypeError, ValueError):
+        return IPv6Address(text)
 
 
 def _mapping(parent: Mapping[str, Any], field: str) -> Mapping[str, Any]:
@@ -96,9 +115,21 @@ def decode_node_address(where: str, field: str, text: object) -> IPv4Address | I
     if not text:
         return None
     try:
-        return IPv6Address(str(text)) if ":" in str(text) else IPv4Address(str(text))
+        return _shared_address(str(text))
     except ValueError as error:
         raise InvalidObjectError(where, field, str(error)) from None
+
+
+@lru_cache(SHARED)
+def _shared_address(text: str) -> IPv4Address | IPv6Address:
+    """One object for all endpoints of a node."""
+    return _ipv6(text) if ":" in text else _ipv4(text)
+
+
+@lru_cache(SHARED)
+def _shared_ports(ports: tuple[NamedPort, ...]) -> tuple[NamedPort, ...]:
+    """One object for all endpoints with the same."""
+    return ports
 
 
 def decode_ports(where: str, field: str, ports: object) -> tuple[NamedPort, ...]:
@@ -114,4 +145,4 @@ def decode_ports(where: str, field: str, ports: object) -> tuple[NamedPort, ...]
             found.append(NamedPort(str(port["name"]), number, str(port.get("protocol") or "TCP")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InvalidObjectError(where, field, f"bad port: {error}") from None
-    return tuple(found)
+    return _shared_ports(tuple(found))

@@ -83,7 +83,6 @@ def _endpoint(
         ipv6,
         decode_node_address(where, f"{field}.networking.node", networking.get("node")),
         decode_ports(where, f"{field}.named-ports", entry.get("named-ports")),
-        uid=str(entry.get("pod-uid") or ""),
     )
 
 

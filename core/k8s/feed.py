@@ -21,8 +21,6 @@ from collections.abc import Iterator
 from sys import intern
 from typing import Any, Final
 
-import msgspec
-
 from axoneme.core.errors import AxonemeError, InvalidObjectError, NotFoundError
 from axoneme.core.k8s import paths
 from axoneme.core.k8s.client import ApiClient, GoneError, pause
@@ -47,13 +45,6 @@ SHORT: Final = 1.0
 """Seconds; a watch that ends sooner is none."""
 
 
-class Kept(msgspec.Struct, gc=False):
-    """An object in memory."""
-
-    version: str
-    text: bytes
-
-
 class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
@@ -73,7 +64,8 @@ class Feed:
         self._client = client
         self._path = paths.collection(kind, namespace)
         self._decoder = Decoder(kind.kind)
-        self._kept: dict[ObjectKey, Kept] = {}
+        self._kept: dict[ObjectKey, bytes] = {}
+        """Slim text, in which the version stands too."""
         self._queues: set[asyncio.Queue[StoreEvent]] = set()
         self._version = ""
         self._failures = 0
@@ -85,9 +77,9 @@ class Feed:
         self._queues.add(queue)
         return queue, self._there(list(self._kept.values()), self.synced)
 
-    def _there(self, kept: list[Kept], synced: bool) -> Iterator[StoreEvent]:
-        for each in kept:
-            obj = read(self.kind, decode(each.text))
+    def _there(self, kept: list[bytes], synced: bool) -> Iterator[StoreEvent]:
+        for text in kept:
+            obj = read(self.kind, decode(text))
             yield StoreEvent("added", obj.key, obj)
         if synced:
             yield StoreEvent("synced")
@@ -193,8 +185,8 @@ class Feed:
         text = encode(body)
         obj = read(self.kind, body)
         old = self._kept.get(obj.key)
-        if old is None or old.version != obj.resource_version:
-            self._kept[obj.key] = Kept(obj.resource_version, text)
+        if old != text:
+            self._kept[obj.key] = text
             self._tell(StoreEvent("added" if old is None else "modified", obj.key, obj))
         return obj.key
 

@@ -145,9 +145,21 @@ EndpointStatus = TypedDict(
 )
 
 
-class CiliumEndpoint(Said, total=False):
-    """``cilium.io/v2``: without its labels and policies, which its identity stands for."""
+class NoLabels(TypedDict, total=False):
+    """Metadata of what there is most of."""
 
+    name: str
+    namespace: str
+    resourceVersion: str
+    creationTimestamp: Any
+
+
+class CiliumEndpoint(TypedDict, total=False):
+    """``cilium.io/v2``: without its uid, labels and policies, which its identity stands for."""
+
+    metadata: NoLabels
+    message: Any
+    code: Any
     status: EndpointStatus | None
 
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from axoneme.core.state.changes import Changes
 
@@ -22,6 +22,8 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 Index = Callable[[R], Iterable[Hashable]]
+
+_NOBODY: Final = object()
 
 
 class Watch(Generic[K, R]):
@@ -89,7 +91,8 @@ class Table(Generic[K, R]):
         self._key = key
         self._rows: dict[K, R] = {}
         self._indexes = dict(indexes or {})
-        self._buckets: dict[str, dict[Hashable, dict[K, None]]] = {n: {} for n in self._indexes}
+        self._buckets: dict[str, dict[Hashable, Any]] = {n: {} for n in self._indexes}
+        """By value the key that has it or, of several, a dictionary of them: most have one."""
         self._watches: list[Watch[K, R]] = []
         self._subscribers: list[Callable[[Changes[K, R]], None]] = []
         self._unsent: Changes[K, R] = Changes()
@@ -116,7 +119,10 @@ class Table(Generic[K, R]):
 
     def find(self, index: str, value: Hashable) -> list[R]:
         """Rows for which ``index`` yields ``value``; ``KeyError`` for an unknown index."""
-        return [self._rows[key] for key in self._buckets[index].get(value, ())]
+        there = self._buckets[index].get(value, _NOBODY)
+        if there is _NOBODY:
+            return []
+        return [self._rows[key] for key in (there if type(there) is dict else (there,))]
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -129,18 +135,25 @@ class Table(Generic[K, R]):
 
     # Writing
 
-    def upsert(self, row: R) -> bool:
-        """Put a row in place; ``False`` when an equal one was there already."""
-        key = self._key(row)
+    def upsert(self, row: R, key: K | None = None) -> bool:
+        """Put a row in place; ``False`` when an equal one was there already.
+
+        ``key``: :meth:`key_of` the row, if the caller has it and means to keep it.
+        """
+        if key is None:
+            key = self._key(row)
         old = self._rows.get(key)
         if old is not None and old == row:
             return False
-        if old is not None:
-            self._unindex(key, old)
         self._rows[key] = row
         for name, index in self._indexes.items():
-            for value in index(row):
-                self._buckets[name].setdefault(value, {})[key] = None
+            values = tuple(index(row))
+            if old is not None:
+                before = tuple(index(old))
+                if before == values:
+                    continue
+                self._unindex(name, key, before)
+            self._index(name, key, values)
         self.revision += 1
         self._unsent.note_upsert(key, row, self.revision)
         self._schedule()
@@ -151,7 +164,8 @@ class Table(Generic[K, R]):
         row = self._rows.pop(key, None)
         if row is None:
             return False
-        self._unindex(key, row)
+        for name, index in self._indexes.items():
+            self._unindex(name, key, index(row))
         self.revision += 1
         self._unsent.note_delete(key, row, self.revision)
         self._schedule()
@@ -228,13 +242,24 @@ class Table(Generic[K, R]):
         if watch in self._watches:
             self._watches.remove(watch)
 
-    def _unindex(self, key: K, row: R) -> None:
-        for name, index in self._indexes.items():
-            buckets = self._buckets[name]
-            for value in index(row):
-                bucket = buckets.get(value)
-                if bucket is None:
-                    continue
-                bucket.pop(key, None)
-                if not bucket:
-                    del buckets[value]
+    def _index(self, name: str, key: K, values: Iterable[Hashable]) -> None:
+        buckets = self._buckets[name]
+        for value in values:
+            there = buckets.get(value, _NOBODY)
+            if there is _NOBODY:
+                buckets[value] = key
+            elif type(there) is dict:
+                there[key] = None
+            elif there != key:
+                buckets[value] = {there: None, key: None}
+
+    def _unindex(self, name: str, key: K, values: Iterable[Hashable]) -> None:
+        buckets = self._buckets[name]
+        for value in values:
+            there = buckets.get(value, _NOBODY)
+            if type(there) is dict:
+                there.pop(key, None)
+                if len(there) == 1:
+                    (buckets[value],) = there
+            elif there == key:
+                del buckets[value]

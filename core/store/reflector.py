@@ -119,11 +119,14 @@ class Reflector(Generic[K, R]):
             return
         table_key: Any = self.table.key_of(row)
         old = self._keys.get(key)
+        if old == table_key:
+            self.table.upsert(row, old)
+            return
         with self.table.transaction():
-            if old is not None and old != table_key:
+            if old is not None:
                 self.table.delete(old)
-            self.table.upsert(row)
-        self._keys[key] = table_key
+            self.table.upsert(row, table_key)
+        self._keys[key] = table_key  # the one that the table has: there are many
 
     def _remove(self, key: ObjectKey) -> None:
         self.errors.pop(key, None)

@@ -290,7 +290,8 @@ def test_rights_are_what_is_needed(cluster: Cluster) -> None:
     Conditions that did not come up here (a repaired object, a deleted identity) are listed.
     """
     granted, refused = rbac.used(cluster.control.audit)
-    assert not refused
+    # An API server that has just started knows no roles for a moment.
+    assert not refused - granted
     values = BASE / "values.yaml"
     text = run(cluster.control.binaries / "helm", "template", "axoneme", CHART, "-n", "kube-system",
                "-f", values)  # fmt: skip

@@ -11,10 +11,22 @@ from pathlib import Path
 
 import click
 
-from tests.perf import balancing, connections, engine, life, policy, programs, report, traffic, xdp
+from tests.perf import (
+    balancing,
+    connections,
+    engine,
+    k8s_scale,
+    life,
+    policy,
+    programs,
+    report,
+    traffic,
+    xdp,
+)
 from tests.perf.measure import Result
 
-ALL = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P12", "XDP", "engine")
+ALL = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "P12", "P13", "XDP", "engine")
+MODULES = (programs, traffic, connections, balancing, xdp, policy, engine, k8s_scale, life)
 
 
 def _machine() -> dict[str, str]:
@@ -34,7 +46,7 @@ def _machine() -> dict[str, str]:
 @click.option("--repetitions", default=5, show_default=True, help="Of each measurement.")
 @click.option("--out", default="build/bench", show_default=True, type=click.Path(path_type=Path))
 def main(numbers: tuple[str, ...], repetitions: int, out: Path) -> None:
-    """Measure NUMBERS (P1 to P10, P12, XDP, engine; default all), against plain networking."""
+    """Measure NUMBERS (P1 to P10, P12, P13, XDP, engine; default all), against plain networking."""
     wanted = set(numbers or ALL)
     unknown = wanted - set(ALL)
     if unknown:
@@ -45,7 +57,7 @@ def main(numbers: tuple[str, ...], repetitions: int, out: Path) -> None:
         click.echo(f"  {text}", err=True)
 
     with tempfile.TemporaryDirectory(prefix="axob-") as name:
-        for module in (programs, traffic, connections, balancing, xdp, policy, engine, life):
+        for module in MODULES:
             for result in module.bench(Path(name), repetitions, note, wanted):
                 results.append(result)
                 click.echo(f"{result.number} {result.what}: {result.ours.median:.2f}", err=True)

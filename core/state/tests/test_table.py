@@ -182,3 +182,23 @@ def test_subscriber_that_raises_costs_the_others_nothing() -> None:
         assert ["a" in c.upserted for c in heard] == [True]
 
     asyncio.run(work())
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sets(st.sampled_from("xyz")))))
+def test_an_index_finds_what_a_search_does(steps: list[tuple[str, set[str]]]) -> None:
+    """Whether none, one or many have a value, and after any changes; an empty set deletes."""
+    table: Table[str, tuple[str, tuple[str, ...]]] = Table(
+        "rows", tuple, lambda r: r[0], {"value": lambda r: r[1]}
+    )
+    for key, values in steps:
+        if values:
+            table.upsert((key, tuple(sorted(values))))
+        else:
+            table.delete(key)
+        for value in "xyz":
+            expected = {r for r in table if value in r[1]}
+            assert set(table.find("value", value)) == expected
+            assert len(table.find("value", value)) == len(expected)
+    for key in "abcd":
+        table.delete(key)
+    assert not any(table._buckets["value"].values())
