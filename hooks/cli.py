@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from axoneme.core.agent import Agent
     from axoneme.core.api.server import ApiRouter
+    from axoneme.core.sysdump.node import NodeDump
 
 
 @hookspec
@@ -25,3 +26,13 @@ def axoneme_register_commands(root: click.Group) -> None:
 @hookspec
 def axoneme_register_api(api: ApiRouter, agent: Agent) -> None:
     """Add methods to the agent's local API; their names are ``<noun>.<verb>``."""
+
+
+@hookspec
+def axoneme_collect_sysdump(dump: NodeDump) -> None:
+    """Add files of a node to ``axoneme sysdump``.
+
+    Called in the command line's process, once for each node, for each installed plugin; ``dump``
+    asks the node's agent (``dump.ask("services.json", "service.list")``). A method that the agent
+    does not have, because the plugin is off, is noted and costs nothing else. Add nothing secret.
+    """

@@ -40,6 +40,7 @@ CORE_NOUNS: Final[Mapping[str, tuple[str, str]]] = {
     "plugin": ("axoneme.core.cli.plugin", "Show plugins, their options and hooks."),
     "state": ("axoneme.core.cli.state", "Show any table of the agent."),
     "status": ("axoneme.core.cli.status", "Show how the agent, or a cluster, is."),
+    "sysdump": ("axoneme.core.cli.sysdump", "Collect what helps to find a fault."),
     "uninstall": ("axoneme.core.cli.uninstall", "Remove Axoneme from a cluster."),
     "upgrade": ("axoneme.core.cli.upgrade", "Upgrade the Axoneme of a cluster."),
     "version": ("axoneme.core.cli.version", "Show versions."),

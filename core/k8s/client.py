@@ -98,6 +98,10 @@ class ApiClient:
         text = await self.ask(method, path, what, query=query, body=body, content=content)
         return _body(text, what)
 
+    async def text(self, path: str, what: str, query: Mapping[str, str] | None = None) -> str:
+        """What is there and is no object: a pod's log."""
+        return _text(await self.ask("GET", path, what, query=query))
+
     async def ask(
         self,
         method: str,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from axoneme.core.model.policy import Rule
     from axoneme.core.operator import Operator
     from axoneme.core.status import StatusReport
+    from axoneme.core.sysdump.node import NodeDump
 
 NAME = "policy"
 API_VERSION = 1
@@ -112,6 +113,12 @@ def axoneme_register_commands(root: click.Group) -> None:
     from axoneme.plugins.policy.cli import register
 
     register(root)
+
+
+@hookimpl
+def axoneme_collect_sysdump(dump: NodeDump) -> None:
+    """The selectors of a node, and whom they choose."""
+    dump.ask("policy-selectors.json", "policy.selectors")
 
 
 @hookimpl

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from axoneme.core.netlink.links import LinkInfo
     from axoneme.core.operator import Operator
     from axoneme.core.status import StatusReport
+    from axoneme.core.sysdump.node import NodeDump
 
 NAME = "services"
 API_VERSION = 1
@@ -91,6 +92,12 @@ def axoneme_register_commands(root: click.Group) -> None:
     from axoneme.plugins.services.cli import register
 
     register(root)
+
+
+@hookimpl
+def axoneme_collect_sysdump(dump: NodeDump) -> None:
+    """The services of a node."""
+    dump.ask("services.json", "service.list")
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""``axoneme sysdump``: everything that helps to find a fault, in one file, without secrets."""
