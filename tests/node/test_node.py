@@ -6,7 +6,9 @@ The tests share one cluster and run in the order of the file: the later ones upg
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -17,7 +19,7 @@ import pytest
 from axoneme.core.lab.netns import run_in
 from tests.node import images, rbac
 from tests.node.cluster import BASE, CHART, Cluster
-from tests.node.control import WORLD
+from tests.node.control import OUTSIDE, OUTSIDE6, WORLD
 from tests.node.shell import CommandError, run, until
 from tests.node.workloads import JOB, ONLY_FRIENDS, WEB, tools_pod
 
@@ -105,9 +107,7 @@ def test_pods_have_addresses_of_their_node(cluster: Cluster) -> None:
         name = pod["metadata"]["name"]
         written = value(cluster, f"cep {name}", ".status.networking.addressing[0]")
         assert set(json.loads(written).values()) == own
-    for pod in value(
-        cluster, "pods -n kube-system -l k8s-app=axoneme", ".items[*].metadata.name"
-    ).split():
+    for pod in agents(cluster):
         said = cluster.control.kubectl(
             "-n", "kube-system", "exec", pod, "-c", "axoneme-agent", "--", "axoneme", "status"
         )
@@ -176,6 +176,78 @@ def test_a_job_of_fifty_pods(cluster: Cluster) -> None:
     cluster.control.kubectl("delete", "job", "fifty", "--wait")
     names = lambda: value(cluster, "cep", ".items[*].metadata.name")  # noqa: E731
     until("their endpoints are gone", lambda: "fifty" not in names(), 60)
+
+
+def axoneme(cluster: Cluster, *arguments: object, check: bool = True, timeout: float = 300) -> str:
+    """Our command line, from the world, by the kubeconfig."""
+    command = (sys.executable, "-m", "axoneme.core.cli", *arguments)
+    place = ("--kubeconfig", cluster.control.kubeconfig)
+    enter = ("nsenter", f"--net=/run/netns/{WORLD}")
+    return run(*enter, *command, *place, check=check, timeout=timeout)
+
+
+def test_connectivity(cluster: Cluster, tmp_path: Path) -> None:
+    """Every scenario that a cluster can try passes, through the API server and real pods."""
+    path = tmp_path / "junit.xml"
+    said = axoneme(
+        cluster, "connectivity", "test", "--external", OUTSIDE, "--external", OUTSIDE6,
+        "--junit", path, "-o", "json",
+    )  # fmt: skip
+    rows = json.loads(said)
+    bad = [r for r in rows if r["state"] == "failed"]
+    skipped = [r for r in rows if r["state"] == "skipped"]
+    assert not bad
+    assert len(rows) - len(skipped) >= 50
+    assert {r["problems"][0] for r in skipped} <= {"nobody outside can be asked to connect"}
+    assert f'tests="{len(rows)}"' in path.read_text()
+    cluster.step(f"connectivity test: {len(rows) - len(skipped)} of {len(rows)} tried, all passed")
+
+
+def test_a_strangers_plugin(cluster: Cluster, tmp_path: Path) -> None:
+    """A wheel with a C stage, brought in by one command; then every agent runs it."""
+    source = images.ROOT / "tests/downstream/axoneme-portguard"
+    shutil.copytree(source, tmp_path / "source")
+    run(
+        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation",
+        "--wheel-dir", tmp_path, tmp_path / "source",
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    helm = cluster.control.binaries / "helm"
+    axoneme(
+        cluster, "plugin", "install", "portguard", "--wheel", wheel, "--helm", helm,
+        "--set", "portguard-ports=7000/TCP",
+    )  # fmt: skip
+    axoneme(cluster, "status", "--wait", "--wait-duration", "3m")
+    try:
+        for pod in agents(cluster):
+            listed = json.loads(
+                cluster.control.kubectl(
+                    "-n",
+                    "kube-system",
+                    "exec",
+                    pod,
+                    "-c",
+                    "axoneme-agent",
+                    "--",
+                    "axoneme",
+                    "plugin",
+                    "list",
+                    "-o",
+                    "json",
+                )
+            )
+            found = {p["name"]: p["state"] for p in listed}
+            assert found["portguard"] == "on", found
+    finally:
+        cluster.control.helm("rollback", "axoneme", "-n", "kube-system", "--wait")
+        axoneme(cluster, "status", "--wait", "--wait-duration", "3m")
+    cluster.step("a third party's plugin was installed, ran, and was taken out")
+
+
+def agents(cluster: Cluster) -> list[str]:
+    """Names of the agents' pods."""
+    path = ".items[*].metadata.name"
+    return value(cluster, "pods -n kube-system -l k8s-app=axoneme", path).split()
 
 
 def test_drain(cluster: Cluster) -> None:

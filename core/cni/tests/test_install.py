@@ -10,7 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from axoneme.core.cni.cli import cni
-from axoneme.core.cni.install import install
+from axoneme.core.cni.install import install, install_loopback, write_configuration
+
+
+@pytest.fixture(autouse=True)
+def _without_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whether the CNI project's executables are installed here is no matter."""
+    monkeypatch.setattr("axoneme.core.cni.install.CNI_PROJECT", tmp_path / "nowhere")
 
 
 def test_install_writes_both(tmp_path: Path) -> None:
@@ -59,3 +65,40 @@ def test_command(tmp_path: Path) -> None:
         str(tmp_path / "b" / "axoneme-cni"),
         str(tmp_path / "c" / "05-axoneme.conflist"),
     ]
+
+
+def test_an_agent_writes_its_configuration_and_sets_others_aside(tmp_path: Path) -> None:
+    """Only configurations are renamed, ours never; a second time there is nothing to do."""
+    for name in ("10-flannel.conflist", "00-other.conf", "README", "87-podman.json"):
+        (tmp_path / name).write_text("{}")
+    own = tmp_path / "05-axoneme.conflist"
+    renamed = write_configuration(own, socket="/run/x.sock", exclusive=True)
+    assert [p.name for p in renamed] == ["00-other.conf", "10-flannel.conflist", "87-podman.json"]
+    assert json.loads(own.read_text())["plugins"][0]["socket-path"] == "/run/x.sock"
+    assert (tmp_path / "10-flannel.conflist.axoneme_bak").exists() and (
+        tmp_path / "README"
+    ).exists()
+    assert write_configuration(own, exclusive=True) == []
+    (tmp_path / "10-flannel.conflist").write_text("{}")
+    assert write_configuration(own) == []
+    assert (tmp_path / "10-flannel.conflist").exists()
+
+
+def test_loopback_is_brought_along_where_it_is_missing(tmp_path: Path) -> None:
+    """What a host has stays as it is."""
+    cache, folder = tmp_path / "cache", tmp_path / "bin"
+    cache.mkdir()
+    folder.mkdir()
+    (cache / "loopback").write_bytes(b"ours")
+    assert install_loopback(folder, cache) == [folder / "loopback"]
+    assert (folder / "loopback").stat().st_mode & 0o777 == 0o755
+    (folder / "loopback").write_bytes(b"theirs")
+    assert install_loopback(folder, cache) == []
+    assert (folder / "loopback").read_bytes() == b"theirs"
+
+
+def test_executable_alone(tmp_path: Path) -> None:
+    """An agent that writes the configuration itself wants no other."""
+    written = install(tmp_path / "bin", tmp_path / "conf", config=False)
+    assert written[0] == tmp_path / "bin" / "axoneme-cni"
+    assert not (tmp_path / "conf").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +150,17 @@ def test_decoders_on_random_attributes(data: bytes) -> None:
     ):
         with contextlib.suppress(ValueError):
             decode(head + data)
+
+
+def test_sysctls_elsewhere(tmp_path: Path) -> None:
+    """An agent in a container writes through a mount of the host's own."""
+    file = tmp_path / "sys/net/ipv4/ip_forward"
+    file.parent.mkdir(parents=True)
+    file.write_text("0\n")
+    sysctls.use(f"{tmp_path}/")
+    try:
+        assert sysctls.write("net.ipv4.ip_forward", "1")
+        assert file.read_text().strip() == "1"
+    finally:
+        sysctls.use("/proc")
+    assert str(sysctls.path("net.ipv4.ip_forward")) == "/proc/sys/net/ipv4/ip_forward"

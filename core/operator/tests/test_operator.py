@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,5 +132,33 @@ def test_metrics_are_served_when_asked_for(tmp_path: Path) -> None:
                 tmp_path / "b", enable_metrics="true", operator_api_serve_addr=""
             ).running(operator_prometheus_serve_addr=taken) as other:
                 assert not other._servers and other.leading
+
+    asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_health_is_served(tmp_path: Path) -> None:
+    """200 while all is well, 503 with the reason once work of the leader has ended for good."""
+
+    async def work() -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        bench = OperatorBench(tmp_path, operator_api_serve_addr=f"localhost:{port}")
+        async with bench.running() as operator:
+
+            async def ask() -> bytes:
+                (server,) = operator._servers
+                reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = await reader.read()
+                writer.close()
+                return answer
+
+            assert b"200 OK" in await ask()
+            assert operator._runner is not None
+            state = next(iter(operator._runner.states.values()))
+            state.state = "failed"
+            answer = await ask()
+            assert b"503" in answer and f"tasks failed: {state.name}".encode() in answer
 
     asyncio.run(asyncio.wait_for(work(), 60))
