@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,6 +14,7 @@ from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.k8s.access import open_access
 from axoneme.core.k8s.definitions.install import install
 from axoneme.core.k8s.store import KubernetesStore
+from axoneme.core.k8s.tests.views import View, body, run
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.testing.apiserver import ApiServer, api_server
 from axoneme.core.testing.faults import FaultProxy
@@ -29,62 +29,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One of their own: it is killed."""
     with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
         yield running
-
-
-def run(server: ApiServer, work: Callable[[KubernetesStore, FaultProxy], Awaitable[None]]) -> None:
-    """A store whose requests all go through a proxy."""
-
-    async def whole() -> None:
-        async with FaultProxy(server).running() as proxy:
-            access = await open_access(str(server.kubeconfig), (proxy.url,))
-            store = KubernetesStore(access)
-            try:
-                await asyncio.wait_for(work(store, proxy), 90)
-            finally:
-                await store.close()
-
-    asyncio.run(whole())
-
-
-def body(called: str, **data: str) -> dict[str, Any]:
-    """A ConfigMap."""
-    metadata = {"name": called, "namespace": "default"}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
-
-
-class View:
-    """What a listener knows, kept by what it is told."""
-
-    def __init__(self, store: KubernetesStore) -> None:
-        self.versions: dict[str, str] = {}
-        self.synced = asyncio.Event()
-        self.syncs = 0
-        self._task = asyncio.create_task(self._follow(store))
-
-    async def _follow(self, store: KubernetesStore) -> None:
-        async for event in store.watch("ConfigMap"):
-            if event.type == "synced":
-                self.syncs += 1
-                self.synced.set()
-            elif event.type == "deleted":
-                assert event.key is not None
-                del self.versions[event.key.name]
-            else:
-                assert event.obj is not None
-                self.versions[event.obj.key.name] = event.obj.resource_version
-
-    async def equals(self, truth: KubernetesStore) -> None:
-        """Until it knows just what there is."""
-        for _ in range(600):
-            there = {o.key.name: o.resource_version for o in await truth.list("ConfigMap")}
-            if there == self.versions:
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{self.versions} is not {there}")
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._task.cancel()
 
 
 def test_cut_watches_go_on_where_they_were(server: ApiServer) -> None:
