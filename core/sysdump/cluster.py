@@ -1,15 +1,18 @@
 """A dump of a cluster: its objects, and the logs of our pods, through the API server.
 
-What an agent knows of itself needs a command in its pod. :data:`Reach` is the seam for that: given
-the name of an agent's pod it answers with a way to ask its agent.
+What an agent knows of itself needs a command in its pod: :data:`Reach` gives a way to ask an agent
+by the name of its pod.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from axoneme.core.errors import AxonemeError
+from axoneme.core.k8s.exec import execute
 from axoneme.core.k8s.store import KubernetesStore
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.sysdump import node as nodes
@@ -24,6 +27,31 @@ AGENT: Final = ("k8s-app", "axoneme")
 Reach = Callable[[str, str], nodes.Ask]
 """Namespace and name of an agent's pod to a way to ask its agent."""
 T = TypeVar("T")
+CONTAINER: Final = "axoneme-agent"
+PYTHON: Final = "/opt/axoneme/bin/python"
+SCRIPT: Final = (
+    "import json, sys; from pathlib import Path; from axoneme.core.api import client; from"
+    " axoneme.core.cli.options import DEFAULT_SOCKET as where; print(json.dumps(client.call(where,"
+    " sys.argv[1], json.loads(sys.argv[2]), 30.0)))"
+)
+"""Asks the agent of the same container by its socket: method, parameters."""
+
+
+def by_exec(store: KubernetesStore, do: Callable[[Coroutine[Any, Any, Any]], Any]) -> Reach:
+    """Ask agents by commands in their pods."""
+
+    def reach(namespace: str, pod: str) -> nodes.Ask:
+        def ask(method: str, params: Mapping[str, Any] | None = None) -> Any:
+            command = (PYTHON, "-c", SCRIPT, method, json.dumps(dict(params or {})))
+            access = store.client.access
+            done = do(execute(access, namespace, pod, command, container=CONTAINER))
+            if done.code:
+                raise AxonemeError(f"{pod}: {method}: {done.err.strip()[-300:]}")
+            return json.loads(done.out)
+
+        return ask
+
+    return reach
 
 
 def collect(
@@ -34,12 +62,13 @@ def collect(
     lines: int,
     reach: Reach | None = None,
 ) -> None:
-    """Objects, then logs, then agents where ``reach`` is there; ``lines`` of each log at most."""
+    """Objects, then logs, then agents by ``reach``, else by commands; ``lines`` of each log."""
     with asyncio.Runner() as runner:
 
         def do(work: Coroutine[Any, Any, T]) -> T:
             return runner.run(work)
 
+        reach = reach or by_exec(store, do)
         try:
             archive.attempt("version.json", lambda: do(_version(store)))
             known = objects.kinds_of(store.kinds)
@@ -48,7 +77,7 @@ def collect(
                 for container in _containers(pod):
                     for before in (False, True):
                         _log(archive, do, store, pod, container, lines=lines, before=before)
-                if reach is not None and pod.labels.get(AGENT[0]) == AGENT[1]:
+                if pod.labels.get(AGENT[0]) == AGENT[1]:
                     ask = reach(pod.key.namespace, pod.key.name)
                     named = str(pod.spec.get("nodeName") or pod.key.name)
                     nodes.collect(nodes.NodeDump(named, ask, archive))

@@ -151,7 +151,7 @@ def test_a_secret_is_nowhere_in_the_archive(server: ApiServer, tmp_path: Path) -
     path = tmp_path / "dump.tar.gz"
     assert run(["sysdump", "--kubeconfig", str(server.kubeconfig), "--output", str(path)]) == 0
     files = unpacked(path)
-    assert json.loads(files["problems.json"]) == []
+    assert others(files) == []
     for name, data in files.items():
         assert VALUE.encode() not in data and ENCODED.encode() not in data, name
     assert b"agent ready" in files["logs/kube-system/axoneme-x/agent.log"]
@@ -184,7 +184,7 @@ def test_without_the_right_to_read_secrets_it_is_nowhere_either(
     with Archive(path, scrubber) as archive:
         cluster.collect(archive, scrubber, Blind(access), lines=10)
     files = unpacked(path)
-    assert json.loads(files["problems.json"]) == ["objects/Secret.json: secrets is forbidden"]
+    assert others(files) == ["objects/Secret.json: secrets is forbidden"]
     for name in ("Pod", "CiliumNetworkPolicy"):
         data = files[f"objects/{name}.json"]
         shown = data.replace(b'"io.cilium/note": "' + VALUE.encode(), b"")
@@ -207,3 +207,10 @@ def test_agents_are_asked_where_somebody_can_reach_them(server: ApiServer, tmp_p
     assert b"status.get" in files["nodes/n1/status.json"]
     assert b"service.list" in files["nodes/n1/services.json"]
     assert not any(VALUE.encode() in data for data in files.values())
+
+
+def others(files: dict[str, bytes]) -> list[str]:
+    """Problems, without those of asking an agent whose pod nobody runs here."""
+    problems: list[str] = json.loads(files["problems.json"])
+    assert all("exec in kube-system" in p for p in problems if p.startswith("nodes/"))
+    return [p for p in problems if not p.startswith("nodes/")]
