@@ -23,8 +23,7 @@ def report(status: StatusReport, agent: Agent) -> None:
         status.component("own node", Health.WARNING, agent.node.error)
     _objects(status, agent)
     if agent.cilium:
-        text = f"left alone on this node: {agent.cilium.text()}"
-        status.component("Cilium", Health.WARNING, text)
+        status.line("Cilium", f"left alone on this node: {agent.cilium.text()}")
     agent.configuration.report(status)
     status.detail("Configuration", agent.config.warnings)
     failed = agent.publisher.errors

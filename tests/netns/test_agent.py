@@ -402,8 +402,8 @@ def test_what_cilium_left_is_named_and_not_touched(node: Node) -> None:
     node.config |= {"ipv6-native-routing-cidr": "fd00:10:244::/48"}
     agent = node.start_agent()
     node.add("a")
-    components = {c["name"]: c for c in call(node.socket, "status.get", {}, 10)["components"]}
-    said = components["Cilium"]["message"]
+    lines = call(node.socket, "status.get", {}, 10)["lines"]
+    said = next(line["text"] for line in lines if line["label"] == "Cilium")
     assert all(word in said for word in ("cilium_host", "lxc0a1b2c3d4e5f", str(pin)))
     assert "Cilium is on this node and is left alone" in node.log("agent")
     call(node.socket, "cni.del", node.params("a"), 30)
