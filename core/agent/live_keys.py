@@ -19,9 +19,13 @@ def register(agent: Agent) -> None:
     def trace(on: bool) -> None:
         agent.plugins.trace = on
 
+    def buffer(limit: int) -> None:
+        agent.events.keep(limit)
+
     def grace(seconds: float) -> None:
         agent.refresher.grace = seconds
 
+    follow("policy-events-buffer", buffer)
     follow("debug", debug)
     follow("plugin-trace", trace)
     follow("identity-change-grace-period", grace)

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 @click.command("build-config")
 @click.option(
-    "--dest", required=True, type=click.Path(path_type=Path), help="Folder for a file per key."
+    "--dest",
+    "--config-dir-out",
+    "dest",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for a file per key.",
 )
 @click.option("--node-name", envvar="K8S_NODE_NAME", default="", help="Node; else the host name.")
 @click.option(

@@ -102,4 +102,5 @@ def _agent(archive: Archive, socket: Path | None) -> None:
     from axoneme.core.sysdump.lab import by_socket
 
     handle = find_agent(socket=str(socket or ""))
+    handle.call("status.get")  # no agent: no dump
     node.collect(node.NodeDump(handle.node or "local", by_socket(handle.socket), archive))

@@ -110,6 +110,11 @@ class EventService:
         if self._switch is not None:
             self._switch(TOLD if listeners else quiet)
 
+    def keep(self, limit: int) -> None:
+        """How many drops and verdicts :attr:`recent` holds; 0 asks the kernel for none."""
+        self.recent.limit = limit
+        self._turn()
+
     def start(self) -> None:
         """Read, on the running loop."""
         assert self.reader is not None, "open() comes first"

@@ -21,6 +21,7 @@ import attrs
 
 from axoneme.core.config import BadValue, Config
 from axoneme.core.errors import ApiError, AxonemeError, ConfigError
+from axoneme.core.events.model import AgentNotice
 from axoneme.core.nodeconfig import drift as drifts
 from axoneme.core.nodeconfig.drift import Cluster, Drift
 from axoneme.core.nodeconfig.files import fingerprint
@@ -188,6 +189,7 @@ class ConfigFollower:
             log.warning("configuration key not applied", extra={**said, "error": text})
             return f"not applied: {text}"
         log.info("configuration key applied", extra=said)
+        self._notify(f"configuration key applied: {key}={row.wanted}", **said)
         return ""
 
     def _report(self, rows: list[Drift]) -> None:
@@ -197,9 +199,15 @@ class ConfigFollower:
         if new and new != self.rows:
             extra = {row.key: row.problem or row.wanted for row in new}
             log.warning("configuration differs from what runs", extra={"keys": extra})
+            self._notify(f"configuration differs from what runs: {', '.join(extra)}", keys=extra)
         elif self.rows and not new:
             log.info("configuration is what runs")
+            self._notify("configuration is what runs", keys={})
         self.rows = new
+
+    def _notify(self, text: str, **facts: Any) -> None:
+        """An event for ``axoneme monitor -t agent``."""
+        self._agent.events.notify(AgentNotice.MESSAGE, text, **facts)
 
     # Who asks
 

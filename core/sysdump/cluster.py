@@ -70,7 +70,7 @@ def collect(
 
         reach = reach or by_exec(store, do)
         try:
-            archive.attempt("version.json", lambda: do(_version(store)))
+            archive.add_json("version.json", do(_version(store)))  # no server: no dump
             known = objects.kinds_of(store.kinds)
             objects.collect(archive, scrubber, known, lambda kind: do(store.list(kind)))
             for pod in _ours(archive, lambda: do(store.list("Pod"))):

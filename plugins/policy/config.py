@@ -25,6 +25,7 @@ HELM: Final = {
 MODES: Final = ("default", "always", "never")
 
 AUDIT: Final = "policy-audit-mode"
+LOCALHOST: Final = "allow-localhost"
 FRAG_NEEDED: Final = "allow-icmp-frag-needed"
 RESPONSE: Final = "policy-deny-response"
 ICMP_RULES: Final = "enable-icmp-rules"
@@ -57,7 +58,7 @@ def register(options: OptionRegistry) -> None:
         helm="bpf.policyMapMax",
     )
     options.add(
-        "allow-localhost",
+        LOCALHOST,
         "string",
         "auto",
         "Whether a node may always reach its own pods: auto and always yes, policy by rules only.",
@@ -161,8 +162,13 @@ def settings(config: Config) -> Settings:
     """The engine's settings."""
     return Settings(
         mode=str(config["enable-policy"]),
-        allow_localhost=config["allow-localhost"] != "policy",
+        allow_localhost=allows_localhost(config.text(LOCALHOST)),
     )
+
+
+def allows_localhost(word: str) -> bool:
+    """What a value of ``allow-localhost`` means."""
+    return word != "policy"
 
 
 def wanted(config: Config, kind: str) -> bool:

@@ -107,6 +107,7 @@ def setup_agent(agent: Agent) -> None:
     status = EnforcementStatus(engine, audit)
     agent.services.provide(PolicyStatus, status)  # type: ignore[type-abstract]
     agent.live_options.add(_mode_option(manager))
+    agent.live_options.follow(options_of.LOCALHOST, partial(_allow_localhost, manager))
     agent.reconcilers["policy"] = manager.reconciler
     agent.required.append(tables.policies)
     _follow_referents(agent, manager)
@@ -158,6 +159,14 @@ def _mode_option(manager: PolicyManager) -> LiveOption:
         applied=manager.realised,
         key="enable-policy",
     )
+
+
+async def _allow_localhost(manager: PolicyManager, word: str) -> None:
+    """``allow-localhost`` has changed."""
+    allow = options_of.allows_localhost(word)
+    manager.engine.set_settings(evolve(manager.engine.settings, allow_localhost=allow))
+    manager.changed()
+    await manager.realised()
 
 
 def _follow_referents(agent: Agent, manager: PolicyManager) -> None:

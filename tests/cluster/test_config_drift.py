@@ -92,3 +92,29 @@ def test_a_key_changes_the_verdict_or_waits_for_a_restart(lab: Any) -> None:
     eventually(drift, {})
     report = json.loads(lab.run("status", "--node", "node1", "-o", "json").stdout)
     assert "configuration" not in {component["name"] for component in report["components"]}
+
+
+def test_who_may_reach_a_node_s_own_pods_follows_its_key(lab: Any) -> None:
+    """Its new connections; and how many refused packets are kept follows its own."""
+    config: Path = lab.root / "nodes" / "node1" / "config"
+    address = lab.addresses(lab.pod("drift/server"))[4]
+    fetch = ("curl", "-s", "-o", "/dev/null", "-m", "1", f"http://{address}:8080/")
+
+    def reached() -> bool:
+        return lab.run("lab", "node", "node1", "--", *fetch, check=False).returncode == 0
+
+    def kept() -> int:
+        shown = lab.run("monitor", "--recent", "--node", "node1", "-o", "json", check=False)
+        return len(shown.stdout.splitlines())
+
+    assert reached()
+    (config / "allow-localhost").write_text("policy")
+    eventually(reached, False)
+    assert kept() > 0
+    (config / "policy-events-buffer").write_text("0")
+    eventually(kept, 0)
+    (config / "allow-localhost").unlink()
+    (config / "policy-events-buffer").unlink()
+    eventually(reached, True)
+    key = ("config", "policy-events-buffer")
+    eventually(lambda: lab.call("node1", *key)[0]["is_default"], True)

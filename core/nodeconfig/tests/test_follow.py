@@ -16,6 +16,7 @@ from axoneme.core.api.server import ApiRouter
 from axoneme.core.config import Config, OptionRegistry
 from axoneme.core.config_sources import RawValue
 from axoneme.core.errors import ApiError, AxonemeError
+from axoneme.core.events.service import EventService
 from axoneme.core.live_options import LiveOption, LiveOptions
 from axoneme.core.metrics import MetricRegistry
 from axoneme.core.nodeconfig import folder, follow
@@ -52,6 +53,7 @@ class Bench:
         self.reflectors: list[Any] = []
         self.node_name = config.text("node-name")
         self.ready = asyncio.Event()
+        self.events = EventService(self.tables)
         self.store = store or FolderStore(Path("/nonexistent"))
         self.words: list[str] = []
         self.mode = "default"
@@ -126,6 +128,29 @@ def test_a_key_that_is_followed_is_applied_and_another_is_reported(files: Path) 
         (files / "stranger-word").unlink()
         await made.follower.look()
         assert made.drift == {} and made.words == ["two", "hello"] and made.health() == {}
+
+    run(work)
+
+
+def test_listeners_are_told_of_each_change(files: Path) -> None:
+    """What is applied, what waits, and that nothing waits any more: once each."""
+
+    async def work() -> None:
+        made = bench(files)
+        with made.events.fanout.subscribe() as heard:
+            await made.follower.look()
+            (files / "stranger-word").write_text("two")
+            (files / "mtu").write_text("1400")
+            for _ in range(2):
+                await made.follower.look()
+            (files / "mtu").write_text("1500")
+            await made.follower.look()
+            said = [(event.kind, event.text) for event in await heard.next()]
+        assert said == [
+            ("agent", "configuration key applied: stranger-word=two"),
+            ("agent", "configuration differs from what runs: mtu"),
+            ("agent", "configuration is what runs"),
+        ]
 
     run(work)
 

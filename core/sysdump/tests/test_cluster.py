@@ -191,6 +191,19 @@ def test_without_the_right_to_read_secrets_it_is_nowhere_either(
         assert VALUE.encode() not in shown, name
 
 
+def test_without_a_server_there_is_no_dump(
+    server: ApiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that says why, and no file that looks like one; the same without an agent."""
+    kubeconfig = tmp_path / "kubeconfig"
+    server.write_kubeconfig(kubeconfig, "token", "https://127.0.0.1:1")
+    path = tmp_path / "dump.tar.gz"
+    for place in (("--kubeconfig", kubeconfig), ("--socket", tmp_path / "none.sock")):
+        assert run(["sysdump", *map(str, place), "--output", str(path)]) == 1
+        assert capsys.readouterr().err.startswith("error: ")
+    assert [p.name for p in tmp_path.iterdir()] == ["kubeconfig"]
+
+
 def test_agents_are_asked_where_somebody_can_reach_them(server: ApiServer, tmp_path: Path) -> None:
     """The seam for commands in pods: by the pod's name, into the folder of its node."""
 
