@@ -14,7 +14,7 @@ from attrs import frozen
 
 from axoneme.core.errors import InvalidObjectError
 from axoneme.core.model.endpoint import NamedPort
-from axoneme.core.model.objects import ClusterObject
+from axoneme.core.model.objects import ClusterObject, ObjectKey
 from axoneme.core.state import Table, TableRegistry
 
 MAX_CONTAINERS: Final = 256
@@ -71,7 +71,7 @@ def pod_tables(
 
 def decode_pod(obj: ClusterObject, node: str) -> Pod | None:
     """Read a Pod; ``None`` for one of another node or one that shares the host's network."""
-    where, spec = str(obj.key), obj.spec
+    where, spec = obj.key, obj.spec
     placed = spec.get("nodeName") or ""
     if (placed and placed != node) or spec.get("hostNetwork") is True:
         return None
@@ -90,7 +90,7 @@ def decode_pod(obj: ClusterObject, node: str) -> Pod | None:
 
 def decode_namespace(obj: ClusterObject) -> Namespace:
     """Read a Namespace."""
-    where = str(obj.key)
+    where = obj.key
     return Namespace(
         obj.key.name,
         _pairs(where, "metadata.labels", obj.labels),
@@ -98,39 +98,41 @@ def decode_namespace(obj: ClusterObject) -> Namespace:
     )
 
 
-def _pairs(where: str, field: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _pairs(where: ObjectKey, field: str, values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    if not values:
+        return ()
     for key, value in values.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise InvalidObjectError(where, f"{field}.{key}", "must be text", hint="quote it")
+            raise InvalidObjectError(str(where), f"{field}.{key}", "must be text", hint="quote it")
     return tuple(sorted(values.items()))
 
 
-def _ports(where: str, spec: Mapping[str, Any]) -> tuple[NamedPort, ...]:
+def _ports(where: ObjectKey, spec: Mapping[str, Any]) -> tuple[NamedPort, ...]:
     containers = [*_list(spec.get("initContainers")), *_list(spec.get("containers"))]
     found: list[NamedPort] = []
     for index, container in enumerate(containers[:MAX_CONTAINERS]):
-        for port in _list(container.get("ports")) if isinstance(container, Mapping) else ():
-            if not isinstance(port, Mapping) or not port.get("name"):
+        for port in _list(container.get("ports")) if isinstance(container, dict) else ():
+            if not isinstance(port, dict) or not port.get("name"):
                 continue
             number = port.get("containerPort")
             path = f"spec.containers[{index}].ports"
             if not isinstance(number, int) or not 0 < number < 65536:
-                raise InvalidObjectError(where, path, f"bad containerPort {number!r}")
+                raise InvalidObjectError(str(where), path, f"bad containerPort {number!r}")
             found.append(NamedPort(str(port["name"]), number, str(port.get("protocol") or "TCP")))
     return tuple(found[:MAX_PORTS])
 
 
-def _host_ports(where: str, spec: Mapping[str, Any]) -> tuple[HostPort, ...]:
+def _host_ports(where: ObjectKey, spec: Mapping[str, Any]) -> tuple[HostPort, ...]:
     found: list[HostPort] = []
     for index, container in enumerate(_list(spec.get("containers"))[:MAX_CONTAINERS]):
-        for port in _list(container.get("ports")) if isinstance(container, Mapping) else ():
-            if not isinstance(port, Mapping) or not port.get("hostPort"):
+        for port in _list(container.get("ports")) if isinstance(container, dict) else ():
+            if not isinstance(port, dict) or not port.get("hostPort"):
                 continue
             path = f"spec.containers[{index}].ports"
             for key in ("hostPort", "containerPort"):
                 number = port.get(key)
                 if not isinstance(number, int) or not 0 < number < 65536:
-                    raise InvalidObjectError(where, path, f"bad {key} {number!r}")
+                    raise InvalidObjectError(str(where), path, f"bad {key} {number!r}")
             found.append(
                 HostPort(
                     port["hostPort"],

@@ -216,22 +216,26 @@ class Decoder:
 
     def event(self, line: bytes) -> tuple[str, dict[str, Any]]:
         """Type and object of a watch's line."""
-        found = _read(self._event, self._any_event, line)
+        try:
+            found = self._event.decode(line)
+        except msgspec.DecodeError:
+            found = _read(self._any_event, line)
         return found.type, strip(found.object)
 
     def page(self, text: bytes) -> tuple[list[dict[str, Any]], str, str]:
         """Objects of a list, the token of what follows, the version."""
-        found = _read(self._page, self._any_page, text)
+        try:
+            found = self._page.decode(text)
+        except msgspec.DecodeError:
+            found = _read(self._any_page, text)
         items = [strip(body) for body in found.items or ()]
         return items, found.metadata.token, found.metadata.version
 
 
-def _read(first: msgspec.json.Decoder[B], second: msgspec.json.Decoder[B], text: bytes) -> B:
+def _read(decoder: msgspec.json.Decoder[B], text: bytes) -> B:
+    """Some field has a form of its own, or it is no JSON at all."""
     try:
-        try:
-            return first.decode(text)
-        except msgspec.ValidationError:  # some field has a form of its own
-            return second.decode(text)
+        return decoder.decode(text)
     except msgspec.DecodeError as error:
         said = text[:80].decode(errors="replace")
         raise StoreError(f"the API server's answer is no JSON of its kind: {said!r}") from error

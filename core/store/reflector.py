@@ -122,10 +122,12 @@ class Reflector(Generic[K, R]):
         if old == table_key:
             self.table.upsert(row, old)
             return
-        with self.table.transaction():
-            if old is not None:
-                self.table.delete(old)
+        if old is None:
             self.table.upsert(row, table_key)
+        else:
+            with self.table.transaction():
+                self.table.delete(old)
+                self.table.upsert(row, table_key)
         self._keys[key] = table_key  # the one that the table has: there are many
 
     def _remove(self, key: ObjectKey) -> None:

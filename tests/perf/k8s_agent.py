@@ -22,6 +22,7 @@ from typing import Any, Final
 import yaml
 from aiohttp import ClientSession
 
+from axoneme.core.cli.process import calm_collector
 from axoneme.core.endpoints.pods import decode_namespace, decode_pod, pod_tables
 from axoneme.core.identities.objects import decode_identity
 from axoneme.core.ipcache.feeder import IpcacheFeeder
@@ -180,4 +181,5 @@ async def run(url: str, mode: str) -> Numbers:
 
 
 if __name__ == "__main__":
+    calm_collector()  # as the agent does
     json.dump(asyncio.run(run(sys.argv[1], sys.argv[2])), sys.stdout)
