@@ -62,8 +62,15 @@ class PodSpec(TypedDict, total=False):
     initContainers: list[Container] | None
 
 
+class Condition(TypedDict, total=False):
+    """Without times and words, which are most of it."""
+
+    type: Any
+    status: Any
+
+
 class PodStatus(TypedDict, total=False):
-    """Without conditions and containers, which change all the time."""
+    """Without containers, which change all the time."""
 
     phase: Any
     reason: Any
@@ -71,6 +78,7 @@ class PodStatus(TypedDict, total=False):
     podIPs: Any
     hostIP: Any
     hostIPs: Any
+    conditions: list[Condition] | None
 
 
 class Pod(Said, total=False):

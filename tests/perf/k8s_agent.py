@@ -1,7 +1,8 @@
 """An agent's side of a large cluster, in a process of its own: the real store, reflectors, tables
 and ipcache. ``python -m tests.perf.k8s_agent URL MODE`` prints figures as JSON.
 
-``pods``: events of Pods of 4.1 KB, from the socket to the row of a table. ``scale``: all of a
+``watch``: events of Pods of 4.1 KB, from the socket to the store. ``pods``: to the row of a table.
+``scale``: all of a
 cluster's objects, then changes.
 """
 
@@ -85,6 +86,23 @@ async def pods(side: Side) -> Numbers:
     return {"event_bytes": size, "pod_rate": EVENTS / spent, "pod_cpu_us": used / EVENTS * 1e6}
 
 
+async def watch(side: Side) -> Numbers:
+    """The same, but nobody listens: decoded, and kept by the store."""
+    events = side.store.watch("Pod")
+    while (await anext(events)).type != "synced":
+        pass
+    await events.aclose()  # type: ignore[attr-defined]
+    feed = side.store.feeds["Pod"]
+    await side.ask("/prepare", plural="pods", count=EVENTS)
+    began, used = time.monotonic(), cpu()
+    asked = asyncio.create_task(side.ask("/replay", plural="pods"))
+    while len(feed._kept) < EVENTS:
+        await asyncio.sleep(0.002)
+    spent, used = time.monotonic() - began, cpu() - used
+    await asked
+    return {"watch_rate": EVENTS / spent, "watch_cpu_us": used / EVENTS * 1e6}
+
+
 async def scale(side: Side) -> Numbers:
     """All but the endpoints, then these, then changes of them."""
     tables = side.tables
@@ -155,6 +173,9 @@ async def churn(side: Side, endpoints: Table[Any, Any], ipcache: Ipcache) -> Num
     }
 
 
+MODES: Final = {"watch": watch, "pods": pods, "scale": scale}
+
+
 async def run(url: str, mode: str) -> Numbers:
     """One measurement."""
     with tempfile.TemporaryDirectory() as folder:
@@ -172,7 +193,7 @@ async def run(url: str, mode: str) -> Numbers:
     try:
         async with asyncio.TaskGroup() as group:  # a reflector that fails ends it all
             side = Side(url, store, group)
-            found = await (pods if mode == "pods" else scale)(side)
+            found = await MODES[mode](side)
             for task in side.tasks:
                 task.cancel()
     finally:

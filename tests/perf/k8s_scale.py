@@ -14,7 +14,9 @@ from tests.perf.measure import Result, Sample
 Note = Callable[[str], None]
 Numbers = dict[str, float]
 ROWS: Final = (
-    ("pod_rate", "/s", "events of 4.1-KB pods, socket to row", "≥ 40000", 40_000.0, False),
+    ("watch_rate", "/s", "events of 4.1-KB pods, socket to store", "≥ 40000", 40_000.0, False),
+    ("watch_cpu_us", "µs", "CPU of one of them", "≤ 25", 25.0, True),
+    ("pod_rate", "/s", "events of 4.1-KB pods, socket to row", "note", None, False),
     ("pod_cpu_us", "µs", "CPU of one of them", "note", None, True),
     ("pod_kib", "KiB", "memory for each remote pod, both families", "≤ 2", 2.0, True),
     ("others_mib", "MiB", "memory of nodes, identities, services, policies", "note", None, True),
@@ -30,13 +32,13 @@ ROWS: Final = (
 
 
 def once() -> Numbers:
-    """A server and two agents, one after the other."""
+    """A server and three agents, one after the other."""
     command = [sys.executable, "-m", "tests.perf.k8s_server"]
     found: Numbers = {}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        for mode in ("pods", "scale"):
+        for mode in ("watch", "pods", "scale"):
             agent = [sys.executable, "-m", "tests.perf.k8s_agent", url, mode]
             done = subprocess.run(agent, check=True, stdout=subprocess.PIPE, timeout=600)
             found |= json.loads(done.stdout)
