@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from axoneme.core.lab import cni, netns
+from axoneme.core.lab.model import Lab
+from axoneme.core.lab.paths import WORLD, LabPaths
+from axoneme.core.lab.stores import LabServer
 from tests.services.modes import LabRun
 
 pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.needs("kubernetes")]
@@ -119,19 +123,44 @@ def test_a_label_by_kubectl_changes_identity_and_policy(lab: OnKubernetes) -> No
     eventually(lambda: lab.verdict("other"), "denied")
 
 
-def test_without_its_server_a_node_goes_on_and_says_so(lab: OnKubernetes) -> None:
-    """Policies and services hold."""
-    web = lab.kubectl("get", "svc", "web", "-n", "shop", "-o", "jsonpath={.spec.clusterIP}")
+def store_health(lab: OnKubernetes) -> str:
+    """What node1 says of the API server."""
+    report = json.loads(lab.run("status", "--node", "node1", "-o", "json", check=False))
+    return str(next((c["health"] for c in report["components"] if c["name"] == "store"), "Ok"))
+
+
+def kill_server(lab: OnKubernetes) -> None:
+    """The API server of this lab, without a warning."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             words = (process / "cmdline").read_bytes()
             if b"kube-apiserver\0" in words and f"/{lab.name}/".encode() in words:
                 os.kill(int(process.name), signal.SIGKILL)
 
-    def health() -> str:
-        report = json.loads(lab.run("status", "--node", "node1", "-o", "json", check=False))
-        return str(next(c["health"] for c in report["components"] if c["name"] == "store"))
 
-    eventually(health, "Warning")
+def test_without_its_server_a_node_goes_on_and_catches_up(
+    lab: OnKubernetes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policies and services hold, a known pod is connected anew, and then all is written."""
+    monkeypatch.setenv("AXONEME_LAB", lab.name)
+    paths = LabPaths.current()
+    running = Lab.load(paths)
+    record = next(r for r in running.pods() if r.full_name == "shop/other")
+    web = lab.kubectl("get", "svc", "web", "-n", "shop", "-o", "jsonpath={.spec.clusterIP}")
+    kill_server(lab)
+    eventually(lambda: store_health(lab), "Warning")
     answer = lab.run("lab", "exec", "shop/client", "--", "curl", "-s", "-m", "3", f"http://{web}/")
     assert json.loads(answer)["pod"].startswith("shop/web")
+    assert (lab.verdict("client"), lab.verdict("other")) == ("allowed", "denied")
+    # A runtime that makes a sandbox again: what the agent knows of the pod will do.
+    cni.delete(paths, record)
+    addresses = cni.add_once(paths, record)
+    assert addresses and lab.verdict("other") == "denied"
+    netns.run_in(paths.netns(WORLD), LabServer(paths).start_api)
+    eventually(lambda: store_health(lab), "Ok")
+    path = "jsonpath={.status.networking.addressing[0].ipv4}"
+    eventually(
+        lambda: lab.kubectl("get", "cep", "other", "-n", "shop", "-o", path), str(addresses[0])
+    )
+    lab.kubectl("label", "pod", "other", "-n", "shop", "--overwrite", "app=client")
+    eventually(lambda: lab.verdict("other"), "allowed")
