@@ -368,12 +368,33 @@ def test_rights_are_what_is_needed(cluster: Cluster) -> None:
     text = run(cluster.control.binaries / "helm", "template", "axoneme", CHART, "-n", "kube-system",
                "-f", values)  # fmt: skip
     spare = rbac.unused(rbac.allowed(text), granted)
-    unexpected = {r for r in spare if (r.role, r.resource, r.verb) not in SELDOM}
+    unexpected = {
+        r
+        for r in spare
+        if (r.role, r.resource, r.verb) not in SELDOM and r.role != "axoneme-test"  # helm's own
+    }
     assert not unexpected, "\n".join(map(str, sorted(unexpected)))
 
 
 SELDOM = {
+    # An identity whose number two nodes chose at a time, or that is used again before it goes.
     ("axoneme-agent", "ciliumidentities", "get"),
+    ("axoneme-agent", "ciliumidentities", "update"),
+    # An apply that creates is logged as a patch.
+    ("axoneme-operator", "customresourcedefinitions", "create"),
+    # Collections after minutes, a node's error, taints, stray pods, balancers: not in this run.
+    ("axoneme-operator", "ciliumclusterwidenetworkpolicies/status", "patch"),
+    ("axoneme-operator", "ciliumendpoints", "delete"),
+    ("axoneme-operator", "ciliumendpoints", "get"),
+    ("axoneme-operator", "ciliumidentities", "delete"),
+    ("axoneme-operator", "ciliumidentities", "update"),
+    ("axoneme-operator", "ciliumloadbalancerippools/status", "patch"),
+    ("axoneme-operator", "ciliumnodes", "delete"),
+    ("axoneme-operator", "ciliumnodes/status", "patch"),
+    ("axoneme-operator", "nodes", "patch"),
+    ("axoneme-operator", "pods", "delete"),
+    ("axoneme-operator", "pods", "get"),
+    ("axoneme-operator", "services/status", "patch"),
 }
 """Rights that are needed when something happens that did not here: role, resource, verb."""
 
