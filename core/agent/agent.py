@@ -100,9 +100,6 @@ class Agent:
         self.tasks = TaskGroupRunner()
         self.metrics = MetricRegistry(config.words("metrics"))
         self.store = store or open_store(config, plugins)
-        # Of others' pods CiliumEndpoints tell what matters, of others' nodes CiliumNodes.
-        self.store.narrow("Pod", "spec.nodeName", self.node_name)
-        self.store.narrow("Node", "metadata.name", self.node_name)
         self.required: list[Table[Any, Any]] = []
         """Tables whose first full content the start waits for; plugins may add theirs."""
         self.subjects: set[int] = set()

@@ -27,7 +27,13 @@ def spawn_reflectors(agent: Agent) -> list[Reflector[Any, Any]]:
     name = agent.node_name
     store, tables = agent.store, agent.tables
     found: list[Reflector[Any, Any]] = [
-        Reflector(store, "Pod", tables["pods"], partial(decode_pod, node=name)),
+        Reflector(
+            store,
+            "Pod",
+            tables["pods"],
+            partial(decode_pod, node=name),
+            fields={"spec.nodeName": name},  # of others there are CiliumEndpoints, which are small
+        ),
         Reflector(store, "Namespace", tables["namespaces"], decode_namespace),
         Reflector(store, IDENTITY, agent.identities.table, agent.identities.decode),
         Reflector(store, NODE, tables["nodes_seen"], partial(decode_node, local_name=name)),

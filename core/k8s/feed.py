@@ -49,14 +49,11 @@ class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
     def __init__(
-        self, client: ApiClient, kind: Kind, namespace: str = "", name: str = "", selector: str = ""
+        self, client: ApiClient, kind: Kind, namespace: str = "", selector: str = ""
     ) -> None:
-        """What else there is is left out at the server already.
-
-        ``namespace``, and ``name`` in it; ``selector``: of fields (``spec.nodeName=node1``).
-        """
+        """``namespace``, and ``selector`` of fields: what they leave out is never sent."""
         self.kind = kind
-        self.selector = f"metadata.name={name}" if name else selector
+        self.selector = selector
         self.synced = False
         self.lists = 0
         """How often everything was listed; more than once is worth a look."""

@@ -7,15 +7,16 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from axoneme.core.errors import AxonemeError, NotFoundError, StoreError
+from axoneme.core.errors import AxonemeError, NotFoundError
 from axoneme.core.k8s import paths
 from axoneme.core.k8s.access import Access
 from axoneme.core.k8s.client import APPLY, JSON_PATCH, MERGE_PATCH, ApiClient, pause
 from axoneme.core.k8s.feed import PAGE, Feed, read
 from axoneme.core.k8s.leases import Leases
 from axoneme.core.k8s.limits import TokenBucket
-from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.store import manifest
+from axoneme.core.store.fields import selector
 from axoneme.core.store.kinds import Kind, KindRegistry
 from axoneme.core.store.model import StoreEvent
 
@@ -38,7 +39,6 @@ class KubernetesStore:
         self.kinds = kinds or KindRegistry()
         self.client = ApiClient(access, TokenBucket(qps, burst))
         self.feeds: dict[str, Feed] = {}
-        self._selectors: dict[str, str] = {}
         self.manager = manager
         self.version = ""
         """Of the server, in Cilium's words; empty until it has been reached."""
@@ -67,13 +67,19 @@ class KubernetesStore:
         return self._as_is(kind, await self.client.call("GET", paths.single(kind, key), str(key)))
 
     async def watch(
-        self, kind: str, name: str = "", namespace: str = ""
+        self,
+        kind: str,
+        name: str = "",
+        namespace: str = "",
+        fields: Mapping[str, str] = EMPTY,
     ) -> AsyncIterator[StoreEvent]:
         """What there is, ``synced``, then changes.
 
-        Within a namespace the server sends no more than what is asked for.
+        The server sends no more than what is asked for; whoever asks for the same shares a feed.
         """
-        feed = self._feed(kind, namespace, name if namespace else "")
+        if name and (namespace or fields or kind not in self.feeds):  # else all come anyway
+            fields = {**fields, "metadata.name": name}
+        feed = self._feed(kind, namespace, selector(fields))
         queue, there = feed.subscribe()
         try:
             for event in there:
@@ -86,21 +92,14 @@ class KubernetesStore:
         finally:
             feed.unsubscribe(queue)
 
-    def narrow(self, kind: str, field: str, value: str) -> None:
-        """Ask the server for those alone: a node of five thousand need not hear of all pods."""
-        if kind in self.feeds:
-            raise StoreError(f"{kind} is watched already: too late to narrow it")
-        self._selectors[kind] = f"{field}={value}"
-
-    def _feed(self, kind: str, namespace: str, name: str) -> Feed:
-        scope = f"{kind} {namespace}/{name}" if namespace else kind
+    def _feed(self, kind: str, namespace: str, chosen: str) -> Feed:
+        scope = " ".join(word for word in (kind, namespace, chosen) if word)
         feed = self.feeds.get(scope)
         if feed is None:
             if not self.feeds:
                 self._tasks.append(asyncio.create_task(self._learn_version(), name="version"))
             known = paths.known(self.kinds, kind)
-            selector = "" if namespace else self._selectors.get(kind, "")
-            feed = self.feeds[scope] = Feed(self.client, known, namespace, name, selector)
+            feed = self.feeds[scope] = Feed(self.client, known, namespace, chosen)
             self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {scope}"))
         return feed
 

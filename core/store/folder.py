@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 from asyncinotify import Inotify, Mask
 
 from axoneme.core.errors import AxonemeError, NotFoundError, StoreError
-from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.store.engine import SUFFIX, FolderEngine
+from axoneme.core.store.fields import Selection
 from axoneme.core.store.kinds import KindRegistry
 from axoneme.core.store.model import StoreEvent
 
@@ -82,9 +83,6 @@ class FolderStore:
         """Take or renew a lease."""
         return await self._do(self.engine.acquire_lease, name, holder, duration)
 
-    def narrow(self, kind: str, field: str, value: str) -> None:
-        """Nothing would be saved: whoever watches reads the whole folder anyway."""
-
     def about(self) -> str:
         """The folder."""
         return f"folder {self.engine.root}"
@@ -110,14 +108,21 @@ class FolderStore:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     async def watch(
-        self, kind: str, name: str = "", namespace: str = ""
+        self,
+        kind: str,
+        name: str = "",
+        namespace: str = "",
+        fields: Mapping[str, str] = EMPTY,
     ) -> AsyncIterator[StoreEvent]:
         """What there is, ``synced``, then changes."""
+        selection = Selection(fields)
         async for event in self._watch(kind):
             if event.key is None or (
                 name in ("", event.key.name) and namespace in ("", event.key.namespace)
             ):
-                yield event
+                chosen = selection.pass_on(event)
+                if chosen is not None:
+                    yield chosen
 
     async def _watch(self, kind: str) -> AsyncIterator[StoreEvent]:
         queue: asyncio.Queue[str] = asyncio.Queue()

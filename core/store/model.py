@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
-from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.store.kinds import KindRegistry
 
 
@@ -74,19 +74,19 @@ class Store(Protocol):
         """
         ...
 
-    def watch(self, kind: str, name: str = "", namespace: str = "") -> AsyncIterator[StoreEvent]:
+    def watch(
+        self,
+        kind: str,
+        name: str = "",
+        namespace: str = "",
+        fields: Mapping[str, str] = EMPTY,
+    ) -> AsyncIterator[StoreEvent]:
         """What there is as ``added``, then ``synced``, then changes, for ever.
 
         With ``name`` of objects of that name alone, in all namespaces. With ``namespace`` of those
-        there alone: then no more than these are asked for, and the right to read them will do.
-        """
-        ...
-
-    def narrow(self, kind: str, field: str, value: str) -> None:
-        """Watches of ``kind`` need no other objects than those whose ``field`` is ``value``.
-
-        Called before the first watch. ``field`` is dotted and one that the API server selects by
-        (``spec.nodeName`` of pods, ``metadata.name``). A store may go on to tell of all.
+        there alone: then no more than these are asked for, and the right to read them will do. With
+        ``fields`` of those that have these values; paths are dotted and such that an API server
+        selects by (``spec.nodeName`` of pods).
         """
         ...
 

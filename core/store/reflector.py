@@ -8,11 +8,11 @@ stops the others (CVE-2023-41332).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from axoneme.core.errors import AxonemeError, InvalidObjectError
-from axoneme.core.model.objects import ClusterObject, ObjectKey
+from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.state.table import Table
 from axoneme.core.store.model import Store, StoreEvent
 
@@ -59,14 +59,15 @@ class Reflector(Generic[K, R]):
         versions: Versions | None = None,
         name: str = "",
         namespace: str = "",
+        fields: Mapping[str, str] = EMPTY,
     ) -> None:
-        """``name`` and ``namespace`` choose among the objects, as in :meth:`Store.watch`."""
+        """``name``, ``namespace`` and ``fields`` choose objects, as in :meth:`Store.watch`."""
         self.store = store
         self.kind = kind
         self.table = table
         self.decode = decode
         self.errors: dict[ObjectKey, str] = {}
-        self._scope = (name, namespace)
+        self._scope = (name, namespace, fields)
         self._on_error = on_error
         self._versions = versions
         self._keys: dict[ObjectKey, K] = {}

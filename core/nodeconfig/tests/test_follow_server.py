@@ -90,7 +90,7 @@ def test_objects_are_followed_from_the_start_that_they_were_built_into(
         await eventually(lambda: made.drift == {})
         assert made.config["stranger-word"] == "one"
         watched = {name for name in store.feeds if name.startswith("ConfigMap")}
-        assert watched == {"ConfigMap kube-system/axoneme-config"}
+        assert watched == {"ConfigMap kube-system metadata.name=axoneme-config"}
         await made.tasks.stop()
         await store.close()
 
