@@ -95,7 +95,7 @@ def upgrade(
     ]
     if len(chosen) > 1:
         raise click.UsageError(f"{' and '.join(chosen)}: only one of them")
-    return _apply("upgrade", place, given, chosen or ["--reset-then-reuse-values"])
+    return _apply("upgrade", place, given, tuple(chosen) or ("--reset-then-reuse-values",))
 
 
 @click.command("uninstall")
@@ -114,7 +114,7 @@ def uninstall(*, place: Place, helm: str, wait: bool) -> None:
     click.echo("removed; pods that run keep their network, new ones need another CNI plugin")
 
 
-def _apply(command: str, place: Place, given: dict[str, Any], flags: list[str] = []) -> int:  # noqa: B006
+def _apply(command: str, place: Place, given: dict[str, Any], flags: tuple[str, ...] = ()) -> int:
     from axoneme.core.cluster.helm import Helm, chart_folder
 
     helm = Helm(place, given["helm"])
@@ -131,12 +131,12 @@ def _apply(command: str, place: Place, given: dict[str, Any], flags: list[str] =
         return 0
     for name, value in extra.items():
         click.echo(f"found out: {name}={value}", err=True)
-    flags = [*flags, *(["--create-namespace"] if command == "install" else [])]
+    arguments = [*flags, *(["--create-namespace"] if command == "install" else [])]
     if given["dry_run"]:
-        flags.append("--dry-run")
+        arguments.append("--dry-run")
     text = helm.apply(
         command, chart, values=given["values"], settings=given["settings"], extra=extra,
-        flags=flags,
+        flags=arguments,
     )  # fmt: skip
     click.echo(text, nl=False)
     if given["dry_run"] or not given["wait"]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -66,7 +67,7 @@ def migrate(
     return 1 if bad or warnings else 0
 
 
-def _compare(values: object) -> tuple[list[Row], list[str]]:
+def _compare(values: Mapping[str, Any]) -> tuple[list[Row], list[str]]:
     """Rows, and what plugins say of the keys together."""
     from axoneme.core.boot import declare
     from axoneme.core.config import Config
@@ -76,7 +77,7 @@ def _compare(values: object) -> tuple[list[Row], list[str]]:
     from axoneme.core.migrate.plan import accepted, plan
 
     registry, plugins = declare(RawConfig())
-    rows = plan(values, registry, flags())  # type: ignore[arg-type]
+    rows = plan(values, registry, flags())
     config = Config.resolve(registry, accepted(rows))
     plugins.enable(config, policy="disable")
     warnings = []

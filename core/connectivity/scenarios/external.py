@@ -1,12 +1,12 @@
 """The world outside the cluster."""
 
-from axoneme.core.connectivity.model import Scenario
+from axoneme.core.connectivity.model import Check, Scenario
 from axoneme.core.connectivity.scenarios.parts import ECHOES, policy, reach, refuse
 
 OUT = ("outside",)
 
 
-def out(*sources: str, deny: bool = False):  # type: ignore[no-untyped-def]
+def out(*sources: str, deny: bool = False) -> tuple[Check, ...]:
     """Echoes of an address outside."""
     make = refuse if deny else reach
     return tuple(c for s in sources for c in make(s, "outside", port=0, proto="icmp"))
