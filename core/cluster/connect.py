@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from attrs import frozen
 
-from axoneme.core.k8s.access import open_access
+from axoneme.core.errors import ConfigError
+from axoneme.core.k8s.access import IN_CLUSTER, open_access
 from axoneme.core.k8s.store import KubernetesStore
 
 T = TypeVar("T")
@@ -37,6 +38,12 @@ class Place:
 
     def run(self, work: Callable[[KubernetesStore], Awaitable[T]]) -> T:
         """Do ``work`` with a store of the cluster's objects."""
+
+        if not self.file and not IN_CLUSTER.is_dir():
+            raise ConfigError(
+                "no cluster is named, and this is no pod of one",
+                hint="give --kubeconfig FILE, or set KUBECONFIG",
+            )
 
         async def whole() -> T:
             access = await open_access(self.file, context=self.context)

@@ -74,6 +74,8 @@ def test_an_operator_brings_its_kinds_and_does_its_work(
         first = next(n for n, o in enumerate(made) if o.leading)
         while "cnp" not in await kubectl("api-resources"):
             await asyncio.sleep(0.2)
+        definition = "crd/ciliumloadbalancerippools.cilium.io"
+        await kubectl("wait", "--for=condition=Established", definition, "--timeout=30s")
         await kubectl("apply", "-f", "-", text=POOL + "---" + SERVICE)
         await address("web", "203.0.113.0")
         tasks[first].cancel()
