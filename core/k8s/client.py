@@ -215,7 +215,10 @@ def _body(text: bytes, what: str) -> dict[str, Any]:
 
 
 def _unreached(server: str, error: Exception) -> str:
-    return f"{server} cannot be reached: {str(error) or type(error).__name__}"
+    if isinstance(error, aiohttp.ClientConnectorError):  # whose text shows objects of Python
+        error = error.os_error
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return f"{server} cannot be reached: {words}"
 
 
 def _words(text: str) -> str:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.k8s.access import open_access
+from axoneme.core.k8s.client import ApiClient
 from axoneme.core.k8s.definitions.install import install
 from axoneme.core.k8s.store import KubernetesStore
 from axoneme.core.k8s.tests.views import View, body, run
@@ -247,3 +248,21 @@ def test_what_is_known_outlives_a_server_that_forgets_its_kinds(server: ApiServe
         view.close()
 
     run(server, work)
+
+
+def test_a_server_that_is_not_there_is_named_in_plain_words(server: ApiServer) -> None:
+    """No object of Python's in what a person reads."""
+
+    async def work() -> None:
+        access = await open_access(str(server.kubeconfig), ("https://127.0.0.1:1",))
+        client = ApiClient(access)
+        with pytest.raises(StoreError) as error:
+            async with client.stream("/api/v1/pods", {}, 5):
+                pass
+        await client.close()
+        text = str(error.value)
+        assert (
+            text.startswith("https://127.0.0.1:1 cannot be reached: ") and "object at" not in text
+        )
+
+    asyncio.run(work())
