@@ -188,7 +188,6 @@ def _identities(options: OptionRegistry) -> None:
         "strings",
         "",
         "Label prefixes that make up an identity; ! leaves matching labels out",
-        component="agent",
         helm="labels",
     )
     add(
@@ -213,6 +212,14 @@ def _identities(options: OptionRegistry) -> None:
         "Where identities are allocated",
         choices=("crd",),
         helm="identityAllocationMode",
+    )
+    add(
+        "identity-management-mode",
+        "string",
+        "agent",
+        "Who makes CiliumIdentities: each agent, the operator, or both of them",
+        choices=("agent", "operator", "both"),
+        helm="identityManagementMode",
     )
     add(
         "enable-cilium-endpoint-slice",

@@ -8,6 +8,8 @@ from axoneme.hooks.markers import hookspec
 
 if TYPE_CHECKING:
     from axoneme.core.agent import Agent
+    from axoneme.core.config import Config
+    from axoneme.core.endpoints.pods import Namespace, Pod
     from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
     from axoneme.core.model.labels import LabelSet
 
@@ -37,11 +39,24 @@ def axoneme_configure_interface(
 
 
 @hookspec
+def axoneme_label_pod(
+    pod: Pod, namespace: Namespace, labels: LabelSet, config: Config
+) -> LabelSet | None:
+    """Give or change the identity labels of a pod, by what its objects say and nothing else.
+
+    Called by agents, and by the operator if it makes identities (``identity-management-mode``),
+    each plugin seeing the result of the one before: the answer must be the same everywhere.
+    ``None`` leaves the labels as they are. No I/O.
+    """
+
+
+@hookspec
 def axoneme_label_endpoint(endpoint: Endpoint, labels: LabelSet, agent: Agent) -> LabelSet | None:
     """Give or change the identity labels of an endpoint.
 
     Called, each plugin seeing the result of the one before, whenever the pod's labels, its
-    namespace's labels or its annotations change. ``None`` leaves the labels as they are.
+    namespace's labels or its annotations change, after ``axoneme_label_pod``. ``None`` leaves the
+    labels as they are. An agent whose identities the operator makes does not start with it.
     """
 
 

@@ -29,6 +29,7 @@ from axoneme.core.config import Config
 from axoneme.core.conntrack.gc import ConntrackCollector
 from axoneme.core.conntrack.task import register_metrics
 from axoneme.core.endpoints.files import EndpointFiles
+from axoneme.core.endpoints.labels import PodLabeller
 from axoneme.core.endpoints.links import EndpointLinks
 from axoneme.core.endpoints.manager import EndpointManager
 from axoneme.core.endpoints.objects import PolicyStatus
@@ -41,8 +42,10 @@ from axoneme.core.endpoints.realize import Realizer
 from axoneme.core.endpoints.tables import address_table, endpoint_table, interface_table
 from axoneme.core.errors import ConfigError, NotReadyError
 from axoneme.core.events.service import EventService
-from axoneme.core.identities.allocator import IdentityAllocator, identity_table
+from axoneme.core.identities.allocator import IdentityAllocator
 from axoneme.core.identities.filter import LabelFilter
+from axoneme.core.identities.modes import numbers_of_agent
+from axoneme.core.identities.table import identity_table
 from axoneme.core.ipcache.feeder import IpcacheFeeder
 from axoneme.core.ipcache.generation import IpcacheGeneration, PolicyGeneration, RuntimeSlots
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
@@ -141,11 +144,10 @@ class Agent:
 
     def _make_objects(self) -> None:
         config, tables = self.config, self.tables
-        self.identities = IdentityAllocator(
-            self.store,
-            identity_table(tables),
-            cluster_id=config.number("cluster-id"),
-        )
+        identities = identity_table(tables)
+        labelling = [name for name, _ in self.plugins.each("axoneme_label_endpoint")]
+        numbers = numbers_of_agent(config, labelling, self.store, identities)
+        self.identities = IdentityAllocator(identities, numbers)
         seen, nodes = node_tables(tables)
         self.nodes = NodeDirectory(seen, nodes)
         self.node = LocalNode(self.node_name, self.store, seen, ipv4=self.ipv4, ipv6=self.ipv6)
@@ -189,8 +191,7 @@ class Agent:
         directory = PodDirectory(
             pods,
             namespaces,
-            cluster=config.text("cluster-name"),
-            chosen=LabelFilter.from_option(config.words("labels")),
+            labeller=PodLabeller.of(config, self.plugins.each("axoneme_label_pod")),
             relabel=hooks.relabel,
         )
         table = endpoint_table(tables)

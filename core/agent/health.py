@@ -22,6 +22,7 @@ def report(status: StatusReport, agent: Agent) -> None:
     if agent.node.error:
         status.component("own node", Health.WARNING, agent.node.error)
     _objects(status, agent)
+    _identities(status, agent)
     if agent.cilium:
         status.line("Cilium", f"left alone on this node: {agent.cilium.text()}")
     agent.configuration.report(status)
@@ -45,6 +46,14 @@ def report(status: StatusReport, agent: Agent) -> None:
             [f"{seen} entries at the last scan, {agent.conntrack.removed} removed since the start"],
         )
         _full_tables(status, agent)
+
+
+def _identities(status: StatusReport, agent: Agent) -> None:
+    """Label sets for which the operator has made no identity, if that is its work."""
+    if waiting := agent.identities.numbers.waiting:
+        labels = " ".join(next(iter(waiting)).texts())
+        text = f"{len(waiting)} label sets wait for the operator, such as {labels}"
+        status.component("identities", Health.WARNING, text)
 
 
 def _full_tables(status: StatusReport, agent: Agent) -> None:

@@ -7,9 +7,11 @@ of the keys: reference 2.4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
+from axoneme.core.config import Config
 from axoneme.core.endpoints.pods import Namespace, Pod
 from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.model.identity import Reserved, reserved_labels
@@ -22,6 +24,9 @@ from axoneme.core.model.labels import (
     Label,
     LabelSet,
 )
+
+PodLabels = Callable[..., LabelSet | None]
+"""Called with keywords ``pod``, ``namespace`` and ``labels``; ``None`` leaves the labels."""
 
 RESERVED_PREFIX: Final = "io.cilium.k8s."
 
@@ -48,13 +53,31 @@ def pod_labels(pod: Pod, namespace: Namespace | None, cluster: str) -> LabelSet:
     return LabelSet.of(labels)
 
 
-def identity_labels(
-    pod: Pod | None, namespace: Namespace | None, cluster: str, chosen: LabelFilter
-) -> LabelSet:
-    """The labels that make the identity; those of ``init`` for no pod."""
-    if pod is None:
-        return INIT
-    return chosen.apply(pod_labels(pod, namespace, cluster))
+class PodLabeller:
+    """From a pod and its namespace to identity labels: the same on a node and in the operator."""
+
+    def __init__(
+        self, cluster: str, chosen: LabelFilter, plugins: Sequence[PodLabels] = ()
+    ) -> None:
+        """``plugins``: called in turn, each sees the labels that the one before has left."""
+        self._cluster = cluster
+        self._chosen = chosen
+        self._plugins = plugins
+
+    @classmethod
+    def of(cls, config: Config, plugins: Iterable[tuple[str, PodLabels]]) -> PodLabeller:
+        """By keys ``cluster-name`` and ``labels``, and by implementations of a hook by plugin."""
+        functions = [partial(function, config=config) for _, function in plugins]
+        chosen = LabelFilter.from_option(config.words("labels"))
+        return cls(config.text("cluster-name"), chosen, functions)
+
+    def __call__(self, pod: Pod, namespace: Namespace) -> LabelSet:
+        """The labels that make the identity of a pod."""
+        labels = self._chosen.apply(pod_labels(pod, namespace, self._cluster))
+        for function in self._plugins:
+            changed = function(pod=pod, namespace=namespace, labels=labels)
+            labels = labels if changed is None else changed
+        return labels
 
 
 def _labels(namespace: Namespace | None) -> Iterable[tuple[str, str]]:

@@ -6,12 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from axoneme.core.endpoints.labels import INIT, identity_labels
+from axoneme.core.endpoints.labels import INIT, PodLabeller
 from axoneme.core.endpoints.manager import EndpointManager
 from axoneme.core.endpoints.pods import Namespace, Pod
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.errors import AxonemeError, NotReadyError
-from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.model.endpoint import Endpoint
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.reconcile.reconciler import backoff
@@ -33,14 +32,12 @@ class PodDirectory:
         pods: Table[tuple[str, str], Pod],
         namespaces: Table[str, Namespace],
         *,
-        cluster: str,
-        chosen: LabelFilter,
+        labeller: PodLabeller,
         relabel: Relabel,
     ) -> None:
         self.pods = pods
         self.namespaces = namespaces
-        self._cluster = cluster
-        self._chosen = chosen
+        self._labeller = labeller
         self._relabel = relabel
 
     async def find(self, request: EndpointRequest) -> Pod | None:
@@ -60,8 +57,7 @@ class PodDirectory:
         pod, namespace = self.pod(endpoint), self.namespaces.get(endpoint.namespace)
         if pod is None or namespace is None:
             return None  # without the namespace's labels it would be another identity
-        labels = identity_labels(pod, namespace, self._cluster, self._chosen)
-        return self._relabel(endpoint, labels)
+        return self._relabel(endpoint, self._labeller(pod, namespace))
 
     def _complete(self, request: EndpointRequest) -> Pod | None:
         """The pod if all that its labels come from is known."""

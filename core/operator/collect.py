@@ -33,10 +33,12 @@ class Collector:
         self._lonely: set[ObjectKey] = set()
 
     async def identities(self) -> None:
-        """Identities that no CiliumEndpoint uses."""
+        """Identities that no CiliumEndpoint uses, and no pod if the operator makes them."""
         operator = self._operator
         await operator.endpoints.initialized.wait()
         used = {e.identity for e in operator.endpoints.rows()}
+        for others in operator.identities_in_use:
+            used.update(await others())
         timeout = operator.config.seconds("identity-heartbeat-timeout")
         result = await collect_identities(operator.store, used, timeout)
         if result.marked or result.deleted:

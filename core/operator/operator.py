@@ -12,7 +12,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 
 from axoneme.core.config import Config
@@ -25,7 +25,7 @@ from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.nodes.objects import decode_node
-from axoneme.core.operator import collect, slices
+from axoneme.core.operator import collect, identities, slices
 from axoneme.core.place_options import split_address
 from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
@@ -63,6 +63,8 @@ class Operator:
             self.store, "CiliumNode", self.nodes, partial(decode_node, local_name="")
         )
         self.endpoints = cluster_endpoint_table(self.tables)
+        self.identities_in_use: list[Callable[[], Awaitable[Collection[int]]]] = []
+        """Who else than CiliumEndpoints uses identities; asked by each collection."""
         self._work: dict[str, Work] = {}
         self._runner: TaskGroupRunner | None = None
         self._servers: list[HttpServer] = []
@@ -70,6 +72,7 @@ class Operator:
         self.services.provide(L7Registry, protocols)
         self.plugins.call("axoneme_register_l7", protocols=protocols, config=config)
         collect.register(self)
+        identities.register(self)
         slices.register(self)
         self.plugins.call("axoneme_setup_operator", operator=self)
 

@@ -96,7 +96,7 @@ def test_every_hook_is_called_in_a_real_run(axoneme: Run, tmp_path: Path) -> Non
     assert {
         "axoneme_register_kinds",
         "axoneme_setup_agent",
-        "axoneme_label_endpoint",
+        "axoneme_label_pod",
         "axoneme_endpoint_changed",
         "axoneme_endpoint_removed",
         "axoneme_register_events",

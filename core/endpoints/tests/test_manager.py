@@ -15,6 +15,7 @@ from axoneme.core.datapath.attachments import Attachment, attachment_key
 from axoneme.core.endpoints import manager as manager_module
 from axoneme.core.endpoints import podsource, restore
 from axoneme.core.endpoints.files import EndpointFiles
+from axoneme.core.endpoints.labels import PodLabeller
 from axoneme.core.endpoints.links import MadeLink, host_name
 from axoneme.core.endpoints.manager import EndpointManager
 from axoneme.core.endpoints.objects import API_VERSION, KIND, encode_metadata, encode_status
@@ -33,9 +34,11 @@ from axoneme.core.errors import (
     NotReadyError,
     PendingError,
 )
-from axoneme.core.identities.allocator import IdentityAllocator, identity_table
+from axoneme.core.identities.allocator import IdentityAllocator
 from axoneme.core.identities.filter import LabelFilter
+from axoneme.core.identities.maker import IdentityMaker
 from axoneme.core.identities.objects import encode_identity
+from axoneme.core.identities.table import identity_table
 from axoneme.core.ipam.pool import AddressPool
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
@@ -179,7 +182,8 @@ class Bench:
     def again(self) -> None:
         """A new agent over the same kernel and files."""
         tables = TableRegistry()
-        self.identities = IdentityAllocator(self.store, identity_table(tables))
+        numbers = identity_table(tables)
+        self.identities = IdentityAllocator(numbers, IdentityMaker(self.store, numbers))
         attachments: Table[Any, Attachment] = Table("attachments", Attachment, attachment_key)
         self.realizer = Realizer(
             address_table(tables),
@@ -467,8 +471,7 @@ def test_label_that_changes_during_an_add_is_taken_over(tmp_path: Path) -> None:
         directory = PodDirectory(
             pods,
             namespaces,
-            cluster="c",
-            chosen=LabelFilter.from_option(),
+            labeller=PodLabeller("c", LabelFilter.from_option()),
             relabel=lambda _, labels: labels,
         )
         bench.manager.parts.pods = directory
@@ -511,8 +514,7 @@ def test_endpoint_leaves_an_identity_that_went_to_other_labels(tmp_path: Path) -
         directory = PodDirectory(
             pods,
             namespaces,
-            cluster="c",
-            chosen=LabelFilter.from_option(),
+            labeller=PodLabeller("c", LabelFilter.from_option()),
             relabel=lambda _, labels: labels,
         )
         refresher = EndpointRefresher(directory, bench.manager, grace=60)
@@ -565,8 +567,7 @@ def test_pod_waits_for_its_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyP
         bench.manager.parts.pods = PodDirectory(
             pods,
             namespaces,
-            cluster="c",
-            chosen=LabelFilter.from_option(),
+            labeller=PodLabeller("c", LabelFilter.from_option()),
             relabel=lambda _, labels: labels,
         )
         pods.upsert(Pod("shop", "web", "u", "n1"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from axoneme.core.endpoints import ids as ids_module
 from axoneme.core.endpoints.files import EndpointFiles, SavedEndpoint
 from axoneme.core.endpoints.ids import EndpointIds
-from axoneme.core.endpoints.labels import identity_labels
+from axoneme.core.endpoints.labels import PodLabeller
 from axoneme.core.endpoints.links import derived_mac, host_name
 from axoneme.core.endpoints.objects import encode_status
 from axoneme.core.endpoints.pods import Namespace, Pod, decode_pod
@@ -63,9 +63,7 @@ def test_users_cannot_write_reserved_labels() -> None:
         ),
         service_account="shopper",
     )
-    found = identity_labels(
-        pod, Namespace("shop", (("team", "a"),)), "here", LabelFilter.from_option()
-    )
+    found = PodLabeller("here", LabelFilter.from_option())(pod, Namespace("shop", (("team", "a"),)))
     assert found.texts() == [
         "k8s:app=web",
         "k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=shop",
@@ -76,10 +74,18 @@ def test_users_cannot_write_reserved_labels() -> None:
     ]
 
 
-def test_container_without_a_pod_is_init() -> None:
-    """No pod, no labels to trust: reserved:init."""
-    found = identity_labels(None, None, "here", LabelFilter.from_option())
-    assert found.texts() == ["reserved:init"]
+def test_plugins_have_the_last_word_about_labels_one_after_the_other() -> None:
+    """Each sees what the one before has left; ``None`` leaves it."""
+
+    def add(pod: Pod, namespace: Namespace, labels: LabelSet) -> LabelSet:
+        return LabelSet.parse([*labels.texts(), f"k8s:zone={dict(pod.annotations)['zone']}"])
+
+    def see(pod: Pod, namespace: Namespace, labels: LabelSet) -> None:
+        assert labels.get("k8s", "zone") == "east"
+
+    labeller = PodLabeller("here", LabelFilter.from_option(), (add, see))
+    pod = Pod("shop", "web", "u", "n1", annotations=(("zone", "east"),))
+    assert "k8s:zone=east" in labeller(pod, Namespace("shop")).texts()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from axoneme.core.errors import ExhaustedError, InvalidObjectError, NotFoundError, StoreError
-from axoneme.core.identities import allocator as allocating
-from axoneme.core.identities.allocator import IdentityAllocator, candidates, identity_table
+from axoneme.core.identities import maker
+from axoneme.core.identities.allocator import IdentityAllocator
 from axoneme.core.identities.gc import collect_identities
+from axoneme.core.identities.maker import IdentityMaker, candidates
 from axoneme.core.identities.objects import UNUSED_ANNOTATION, decode_identity, encode_identity
 from axoneme.core.identities.reserved import cidr_labels
+from axoneme.core.identities.table import identity_table
 from axoneme.core.model.identity import LOCAL_SCOPE, Identity
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ClusterObject, ObjectKey
@@ -28,12 +30,19 @@ WEB = LabelSet.parse(["k8s:app=web"])
 DB = LabelSet.parse(["k8s:app=db"])
 
 
+def making(store: FolderStore) -> IdentityAllocator:
+    table = identity_table(TableRegistry())
+    return IdentityAllocator(table, IdentityMaker(store, table))
+
+
 class Node:
     """One agent's view: an allocator that follows the shared store."""
 
     def __init__(self, root: Path) -> None:
         self.store = FolderStore(root)
-        self.allocator = IdentityAllocator(self.store, identity_table(TableRegistry()))
+        numbers = identity_table(TableRegistry())
+        self.maker = IdentityMaker(self.store, numbers)
+        self.allocator = IdentityAllocator(numbers, self.maker)
         table = self.allocator.table
         reflector = Reflector(self.store, "CiliumIdentity", table, self.allocator.decode)
         self.task = asyncio.get_running_loop().create_task(reflector.run())
@@ -89,7 +98,7 @@ def test_taken_number_is_passed_over(tmp_path: Path) -> None:
         store = FolderStore(tmp_path)
         first, second, *_ = candidates(WEB)
         await store.create(encode_identity(first, DB))
-        allocator = IdentityAllocator(store, identity_table(TableRegistry()))
+        allocator = making(store)
         assert await allocator.allocate(WEB) == second
         await store.close()
 
@@ -100,10 +109,10 @@ def test_full_range_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """No number left: the error says so and names the key that helps."""
 
     async def work() -> None:
-        monkeypatch.setattr(allocating, "SPAN", 1)
+        monkeypatch.setattr(maker, "SPAN", 1)
         store = FolderStore(tmp_path)
         table = identity_table(TableRegistry())
-        allocator = IdentityAllocator(store, table)
+        allocator = IdentityAllocator(table, IdentityMaker(store, table))
         table.upsert(Identity(next(candidates(WEB)), DB))
         with pytest.raises(ExhaustedError, match="labels"):
             await allocator.allocate(WEB)
@@ -117,7 +126,7 @@ def test_reserved_labels_need_no_object(tmp_path: Path) -> None:
 
     async def work() -> None:
         store = FolderStore(tmp_path)
-        allocator = IdentityAllocator(store, identity_table(TableRegistry()))
+        allocator = making(store)
         assert await allocator.allocate(LabelSet.parse(["reserved:init"])) == 5
         assert await store.list("CiliumIdentity") == []
         await store.close()
@@ -174,7 +183,7 @@ def test_identity_taken_up_during_the_deletion_stays(tmp_path: Path) -> None:
             number = await node.allocator.allocate(WEB)
             node.allocator.release(number)
             await collect_identities(node.store, (), 0)
-            await until(lambda: number in node.allocator._marked)
+            await until(lambda: number in node.maker._marked)
             delete = node.store.delete
 
             async def late(key: ObjectKey, version: str = "", *, graceful: bool = False) -> None:
@@ -218,7 +227,7 @@ def test_store_that_fails_says_nothing_about_a_number(tmp_path: Path) -> None:
             raise StoreError("no answer")
 
         store.get = broken  # type: ignore[method-assign]
-        allocator = IdentityAllocator(store, identity_table(TableRegistry()))
+        allocator = making(store)
         with pytest.raises(StoreError):
             await allocator.allocate(WEB)
         store.get = get  # type: ignore[method-assign]
@@ -255,7 +264,7 @@ def test_use_takes_the_mark_away(tmp_path: Path) -> None:
             number = next(candidates(WEB))
             await node.store.create(encode_identity(number, WEB))
             await collect_identities(node.store, (), 0)
-            await until(lambda: number in node.allocator._marked)
+            await until(lambda: number in node.maker._marked)
             assert await node.allocator.allocate(WEB) == number
             found = await node.store.get(ObjectKey("CiliumIdentity", "", str(number)))
             assert UNUSED_ANNOTATION not in found.annotations
@@ -268,8 +277,8 @@ def test_local_identities_are_stable_and_counted(tmp_path: Path) -> None:
 
     async def work() -> None:
         store = FolderStore(tmp_path)
-        one = IdentityAllocator(store, identity_table(TableRegistry()))
-        two = IdentityAllocator(store, identity_table(TableRegistry()))
+        one = making(store)
+        two = making(store)
         prefix, other = IPv4Network("10.1.0.0/16"), IPv6Network("2001:db8::/32")
         near, far = (cidr_labels(p, dual_stack=True) for p in (prefix, other))
         number = one.allocate_local(near)

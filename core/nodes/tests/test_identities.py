@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve
 
 from axoneme.core.errors import DatapathError
-from axoneme.core.identities.allocator import identity_table
 from axoneme.core.identities.filter import LabelFilter
+from axoneme.core.identities.table import identity_table
 from axoneme.core.model.identity import REMOTE_NODE_SCOPE, Reserved
 from axoneme.core.model.node import Node
 from axoneme.core.nodes import identities as tested

@@ -13,8 +13,8 @@ from attrs import evolve
 
 from axoneme.core.endpoints.tables import endpoint_table
 from axoneme.core.errors import DatapathError, ExhaustedError
-from axoneme.core.identities.allocator import identity_table
 from axoneme.core.identities.local import LocalIdentities
+from axoneme.core.identities.table import identity_table
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.ipcache.remote import ClusterEndpoint, cluster_endpoint_table
 from axoneme.core.model.endpoint import Endpoint, NamedPort

@@ -10,8 +10,8 @@ from ipaddress import ip_network
 import pytest
 
 from axoneme.core.errors import DatapathError, ExhaustedError
-from axoneme.core.identities.allocator import identity_table
 from axoneme.core.identities.local import LocalIdentities
+from axoneme.core.identities.table import identity_table
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.labels import Label, LabelSet
 from axoneme.core.state import TableRegistry

@@ -60,7 +60,7 @@ def axoneme_setup_agent(agent: Agent) -> None:
 
 
 @hookimpl
-def axoneme_label_endpoint(endpoint: Endpoint, labels: LabelSet, agent: Agent) -> LabelSet | None:
+def axoneme_label_pod(labels: LabelSet) -> LabelSet | None:
     """Pods that ask for it get a label, and with it an identity, of their own."""
     from axoneme.core.model.labels import Label, LabelSet
 

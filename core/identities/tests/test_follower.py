@@ -1,0 +1,139 @@
+"""An agent that waits for the operator's identities."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from axoneme.core.errors import ConfigError, NotReadyError
+from axoneme.core.identities.allocator import IdentityAllocator
+from axoneme.core.identities.follower import IdentityFollower
+from axoneme.core.identities.table import identity_table
+from axoneme.core.model.identity import Identity
+from axoneme.core.model.labels import LabelSet
+from axoneme.core.state import TableRegistry
+
+WEB = LabelSet.parse(["k8s:app=web"])
+DB = LabelSet.parse(["k8s:app=db"])
+
+
+class Agent:
+    """Allocator and follower over one table."""
+
+    def __init__(self, patience: float = 10) -> None:
+        self.table = identity_table(TableRegistry())
+        self.follower = IdentityFollower(self.table, patience=patience)
+        self.allocator = IdentityAllocator(self.table, self.follower)
+        self.lost: list[int] = []
+        self.allocator.on_lost(self.lost.append)
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(20):
+            await work()
+
+    asyncio.run(main())
+
+
+async def turns(count: int = 5) -> None:
+    """Let what is ready run."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_a_new_label_set_is_waited_for() -> None:
+    """Reserved and known ones are not."""
+
+    async def work() -> None:
+        agent = Agent()
+        assert await agent.allocator.allocate(LabelSet.parse(["reserved:init"])) == 5
+        agent.table.upsert(Identity(300, DB))
+        assert await agent.allocator.allocate(DB) == 300
+        waiting = asyncio.ensure_future(agent.allocator.allocate(WEB))
+        await turns()
+        assert not waiting.done() and list(agent.follower.waiting) == [WEB]
+        agent.table.upsert(Identity(301, WEB))
+        assert await waiting == 301
+        assert not agent.follower.waiting and agent.allocator.in_use == {300, 301}
+
+    run(work)
+
+
+def test_what_does_not_come_is_an_error_that_says_who_has_to_act() -> None:
+    """It names the labels, and may be tried again."""
+
+    async def work() -> None:
+        agent = Agent(patience=0.01)
+        with pytest.raises(NotReadyError, match=r"operator .* k8s:app=web") as error:
+            await agent.allocator.allocate(WEB)
+        assert "identity-management-mode" in (error.value.hint or "")
+        assert not agent.follower.waiting and agent.allocator.in_use == set()
+
+    run(work)
+
+
+def test_a_number_that_vanishes_is_kept_until_there_is_another() -> None:
+    """The same one comes back: nothing happens. Another one: users are told."""
+
+    async def work() -> None:
+        agent = Agent()
+        agent.table.upsert(Identity(300, WEB))
+        await agent.allocator.allocate(WEB)
+        for number, lost in ((300, []), (301, [300])):
+            agent.table.delete(300)
+            await turns()
+            assert agent.allocator.stands_for(300, WEB) and not agent.lost
+            agent.table.upsert(Identity(number, WEB))
+            await turns()
+            assert agent.lost == lost
+        assert not agent.allocator.stands_for(300, WEB)
+        assert await agent.allocator.allocate(WEB) == 301
+
+    run(work)
+
+
+def test_a_number_that_goes_to_other_labels_is_left_at_once() -> None:
+    """Also when nothing stands for the labels yet: it would be somebody else's identity."""
+
+    async def work() -> None:
+        agent = Agent()
+        agent.table.upsert(Identity(300, WEB))
+        await agent.allocator.allocate(WEB)
+        agent.table.upsert(Identity(300, DB))
+        await turns()
+        assert agent.lost == [300] and not agent.allocator.stands_for(300, WEB)
+
+    run(work)
+
+
+def test_an_agent_stops_while_it_waits() -> None:
+    """For an identity that nobody may ever make again."""
+
+    async def work() -> None:
+        agent = Agent()
+        agent.table.upsert(Identity(300, WEB))
+        await agent.allocator.allocate(WEB)
+        agent.table.delete(300)
+        await turns()
+        await agent.allocator.close()
+        assert not agent.lost
+
+    run(work)
+
+
+def test_a_plugin_that_labels_on_nodes_contradicts_the_mode() -> None:
+    """The operator would never make those identities."""
+    from axoneme.core.boot import boot
+    from axoneme.core.identities.modes import numbers_of_agent
+    from axoneme.core.store.open import open_store
+
+    config, plugins = boot({"identity-management-mode": "operator"}, {})
+    table = identity_table(TableRegistry())
+    store = open_store(config, plugins)
+    assert numbers_of_agent(config, [], store, table).follows
+    with pytest.raises(ConfigError, match=r"identity-management-mode.*zoned") as error:
+        numbers_of_agent(config, ["zoned"], store, table)
+    assert "axoneme_label_pod" in (error.value.hint or "")
