@@ -125,6 +125,9 @@ class KubernetesSync:
         whole = completed(body)
         if key.kind == "Pod":
             self._bind(key, str((whole.get("spec") or {}).get("nodeName") or ""))
+            present = self._same(key, whole["metadata"].pop("uid", ""))
+            if present is not None:
+                return self._relabel(present, whole["metadata"])
         obj = self._do(self._store.apply(whole))
         if key.kind == "Namespace":  # what a controller manager does
             account = {"name": "default", "namespace": key.name}
@@ -134,6 +137,24 @@ class KubernetesSync:
                 )
             )
         return obj
+
+    def _same(self, key: ObjectKey, uid: str) -> ClusterObject | None:
+        """The pod that a body was read from, if it is still there."""
+        with contextlib.suppress(NotFoundError):
+            present = self.get(key)
+            return present if uid and present.uid == uid else None
+        return None
+
+    def _relabel(self, pod: ClusterObject, metadata: Mapping[str, Any]) -> ClusterObject:
+        """Of a pod that was read from the server, which must not be applied as a whole.
+
+        The server's defaults would be ours by that, and a user's next apply would take them
+        away, which is forbidden.
+        """
+        words = {k: metadata[k] for k in ("labels", "annotations") if metadata.get(k)}
+        if all(dict(getattr(pod, k)) == dict(v) for k, v in words.items()):
+            return pod
+        return self._do(self._store.patch(pod.key, {"metadata": words}))
 
     def _bind(self, key: ObjectKey, node: str) -> None:
         """As a scheduler: the node of a pod that is there can be set in no other way."""
@@ -195,7 +216,7 @@ class KubernetesSync:
 
 def completed(body: Mapping[str, Any]) -> dict[str, Any]:
     """An image for containers that name none: the lab runs no images."""
-    whole = dict(body)
+    whole = {**body, "metadata": dict(body["metadata"])}
     spec = dict(whole.get("spec") or {})
     if body.get("kind") == "Pod":
         whole["spec"] = _with_images(spec)
