@@ -127,9 +127,9 @@ def _delete_objects(
 def _refresh(
     store: BlockingStore, plans: dict[str, workloads.PodPlan], kept: dict[str, str]
 ) -> None:
-    """Bring labels and annotations of running pods to the store; their node stays."""
+    """Bring labels and annotations of a workload's running pods to the store, with their node."""
     for name, node in kept.items():
-        if name in plans:
+        if name in plans and (plans[name].owner or not plans[name].node):
             body = plans[name].body
             store.apply({**body, "spec": {**body["spec"], "nodeName": node}})
 

@@ -23,7 +23,7 @@ from typing import Any, Final
 from attrs import evolve
 
 from axoneme.core.errors import AxonemeError, LabError, NotFoundError
-from axoneme.core.lab import cgroups, cni, netns, processes
+from axoneme.core.lab import cgroups, cni, netns, processes, stores
 from axoneme.core.lab.model import Lab, PodRecord
 from axoneme.core.lab.paths import NETNS_DIR, WORLD, LabPaths
 from axoneme.core.lab.workloads import PodPlan
@@ -106,8 +106,7 @@ def start_world(paths: LabPaths) -> None:
 
 def _new_record(lab: Lab, store: BlockingStore, plan: PodPlan, node: str) -> PodRecord:
     """Write the Pod object (the agent reads its labels from it) and the lab's own record."""
-    body = {**plan.body, "spec": {**plan.body["spec"], "nodeName": node}}
-    obj = store.apply(body)
+    obj = stores.place(store, plan.body, node)
     name = lab.paths.pod_netns_name(plan.namespace, plan.name)
     if (NETNS_DIR / name).exists():
         name += "-" + hashlib.sha256(plan.full_name.encode()).hexdigest()[:6]

@@ -47,6 +47,17 @@ def open_store(lab: Lab, kinds: KindRegistry | None = None) -> BlockingStore:
     return SyncStore(lab.paths.store, kinds)
 
 
+def place(store: BlockingStore, body: Mapping[str, Any], node: str) -> ClusterObject:
+    """Write a pod with its node."""
+    if isinstance(store, KubernetesSync):
+        return store.place(body, node)
+    return store.apply(_on(body, node))
+
+
+def _on(body: Mapping[str, Any], node: str) -> dict[str, Any]:
+    return {**body, "spec": {**body["spec"], "nodeName": node}}
+
+
 class LabServer(ApiServer):
     """etcd and kube-apiserver as processes of the lab."""
 
@@ -125,9 +136,6 @@ class KubernetesSync:
         whole = completed(body)
         if key.kind == "Pod":
             self._bind(key, str((whole.get("spec") or {}).get("nodeName") or ""))
-            present = self._same(key, whole["metadata"].pop("uid", ""))
-            if present is not None:
-                return self._relabel(present, whole["metadata"])
         obj = self._do(self._store.apply(whole))
         if key.kind == "Namespace":  # what a controller manager does
             account = {"name": "default", "namespace": key.name}
@@ -138,23 +146,17 @@ class KubernetesSync:
             )
         return obj
 
-    def _same(self, key: ObjectKey, uid: str) -> ClusterObject | None:
-        """The pod that a body was read from, if it is still there."""
-        with contextlib.suppress(NotFoundError):
-            present = self.get(key)
-            return present if uid and present.uid == uid else None
-        return None
+    def place(self, body: Mapping[str, Any], node: str) -> ClusterObject:
+        """Bind a pod to its node; one that is not there yet is applied.
 
-    def _relabel(self, pod: ClusterObject, metadata: Mapping[str, Any]) -> ClusterObject:
-        """Of a pod that was read from the server, which must not be applied as a whole.
-
-        The server's defaults would be ours by that, and a user's next apply would take them
-        away, which is forbidden.
+        What was read from the server must not be applied: its defaults would be ours by that,
+        and a user's next apply would take them away, which is forbidden.
         """
-        words = {k: metadata[k] for k in ("labels", "annotations") if metadata.get(k)}
-        if all(dict(getattr(pod, k)) == dict(v) for k, v in words.items()):
-            return pod
-        return self._do(self._store.patch(pod.key, {"metadata": words}))
+        key = self.key_of(body)
+        if not self.exists(key):
+            return self.apply(_on(body, node))
+        self._bind(key, node)
+        return self.get(key)
 
     def _bind(self, key: ObjectKey, node: str) -> None:
         """As a scheduler: the node of a pod that is there can be set in no other way."""
@@ -216,7 +218,7 @@ class KubernetesSync:
 
 def completed(body: Mapping[str, Any]) -> dict[str, Any]:
     """An image for containers that name none: the lab runs no images."""
-    whole = {**body, "metadata": dict(body["metadata"])}
+    whole = dict(body)
     spec = dict(whole.get("spec") or {})
     if body.get("kind") == "Pod":
         whole["spec"] = _with_images(spec)

@@ -20,7 +20,7 @@ from axoneme.core.model.objects import ClusterObject
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 """The letters that Kubernetes uses in generated names: none that spell words."""
 
-_SERVER_OWNED: Final = ("creationTimestamp", "resourceVersion")
+_SERVER_OWNED: Final = ("uid", "creationTimestamp", "resourceVersion")
 
 
 @frozen
