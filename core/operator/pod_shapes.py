@@ -7,6 +7,7 @@ out once for each group.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,8 @@ from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.state import Changes
 
+KEYS: Final = 4096
+"""Labels' keys whose relevance is remembered: a cluster has few, and the filter takes its time."""
 FINISHED: Final = ("Succeeded", "Failed")
 
 Pairs = tuple[tuple[str, str], ...]
@@ -50,7 +53,7 @@ class ShapeDecoder:
     """
 
     def __init__(self, relevant: Callable[[str], bool], *, annotations: bool) -> None:
-        self._relevant = relevant
+        self._relevant = lru_cache(KEYS)(relevant)
         self._annotations = annotations
         self._shapes: WeakValueDictionary[Shape, Shape] = WeakValueDictionary()
 

@@ -2,8 +2,8 @@
 and ipcache. ``python -m tests.perf.k8s_agent URL MODE`` prints figures as JSON.
 
 ``watch``: events of Pods of 4.1 KB, from the socket to the store. ``pods``: to the row of a table.
-``scale``: all of a
-cluster's objects, then changes.
+``shapes``: to the label sets of an operator that makes identities. ``scale``: all of a cluster's
+objects, then changes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ import yaml
 from aiohttp import ClientSession
 
 from axoneme.core.cli.process import calm_collector
+from axoneme.core.endpoints.labels import PodLabeller
 from axoneme.core.endpoints.pods import decode_namespace, decode_pod, pod_tables
+from axoneme.core.identities.filter import LabelFilter
 from axoneme.core.identities.objects import decode_identity
 from axoneme.core.ipcache.feeder import IpcacheFeeder
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
 from axoneme.core.k8s.access import open_access
 from axoneme.core.k8s.store import KubernetesStore
+from axoneme.core.model.labels import K8S, Label
 from axoneme.core.nodes.directory import NodeDirectory, node_tables
 from axoneme.core.nodes.objects import decode_node
+from axoneme.core.operator.pod_shapes import ShapeDecoder, ShapedPod, WantedLabels
 from axoneme.core.state import Table, TableRegistry
 from axoneme.core.store.reflector import Reflector
 from axoneme.plugins.policy.decode.cilium import decode_cilium_policy
@@ -84,6 +88,38 @@ async def pods(side: Side) -> Numbers:
     spent, used = time.monotonic() - began, cpu() - used
     await asked
     return {"event_bytes": size, "pod_rate": EVENTS / spent, "pod_cpu_us": used / EVENTS * 1e6}
+
+
+async def shapes(side: Side) -> Numbers:
+    """Events into the label sets for which an operator makes identities."""
+    tables, chosen = side.tables, LabelFilter.from_option()
+    table = tables.create("pod_shapes", ShapedPod, key=lambda r: r.key)
+    _, namespaces = pod_tables(tables)
+    wanted = WantedLabels(PodLabeller("default", chosen))
+    table.subscribe(wanted.pods_changed)
+    namespaces.subscribe(wanted.namespaces_changed)
+    decode = ShapeDecoder(lambda key: chosen.keeps(Label(K8S, key, "")), annotations=False)
+    side.follow("Namespace", namespaces, decode_namespace)
+    side.follow("Pod", table, decode)
+    for each in (namespaces, table):
+        await each.initialized.wait()
+    await side.ask("/prepare", plural="pods", count=EVENTS)
+    gc.collect()
+    held, began, used = resident(), time.monotonic(), cpu()
+    asked = asyncio.create_task(side.ask("/replay", plural="pods"))
+    while len(table) < EVENTS:
+        await asyncio.sleep(0.002)
+    table.flush()
+    spent, used = time.monotonic() - began, cpu() - used
+    await asked
+    assert len(wanted) > 0
+    gc.collect()
+    return {
+        "shape_rate": EVENTS / spent,
+        "shape_cpu_us": used / EVENTS * 1e6,
+        "shape_kib": (resident() - held) * 1024 / EVENTS,
+        "shape_sets": float(len(wanted)),
+    }
 
 
 async def watch(side: Side) -> Numbers:
@@ -173,7 +209,7 @@ async def churn(side: Side, endpoints: Table[Any, Any], ipcache: Ipcache) -> Num
     }
 
 
-MODES: Final = {"watch": watch, "pods": pods, "scale": scale}
+MODES: Final = {"watch": watch, "pods": pods, "shapes": shapes, "scale": scale}
 
 
 async def run(url: str, mode: str) -> Numbers:

@@ -18,6 +18,10 @@ ROWS: Final = (
     ("watch_cpu_us", "µs", "CPU of one of them", "≤ 25", 25.0, True),
     ("pod_rate", "/s", "events of 4.1-KB pods, socket to row", "note", None, False),
     ("pod_cpu_us", "µs", "CPU of one of them", "note", None, True),
+    ("shape_rate", "/s", "pods to an operator's label sets, from the socket", "note", None, False),
+    ("shape_cpu_us", "µs", "CPU of one of them", "note", None, True),
+    ("shape_kib", "KiB", "memory of an operator for each pod", "note", None, True),
+    ("shape_sets", "", "label sets of 40,000 pods", "note", None, True),
     ("pod_kib", "KiB", "memory for each remote pod, both families", "≤ 2", 2.0, True),
     ("others_mib", "MiB", "memory of nodes, identities, services, policies", "note", None, True),
     ("synced_s", "s", "from nothing until all is in the tables", "note", None, True),
@@ -32,13 +36,13 @@ ROWS: Final = (
 
 
 def once() -> Numbers:
-    """A server and three agents, one after the other."""
+    """A server and three agents and an operator's part, one after the other."""
     command = [sys.executable, "-m", "tests.perf.k8s_server"]
     found: Numbers = {}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
-        for mode in ("watch", "pods", "scale"):
+        for mode in ("watch", "pods", "shapes", "scale"):
             agent = [sys.executable, "-m", "tests.perf.k8s_agent", url, mode]
             done = subprocess.run(agent, check=True, stdout=subprocess.PIPE, timeout=600)
             found |= json.loads(done.stdout)
