@@ -100,8 +100,9 @@ class OptionRegistry:
         """Declare a key.
 
         ``type`` is one of bool, int, float, string, strings, duration (a float of seconds), cidr4,
-        cidr6, cidrs4, cidrs6, map. ``default`` may be typed, in ConfigMap spelling, ``None`` for
-        "not set", or a function of the finished Config. ``component`` is found out for plugins.
+        cidr6, cidrs4, cidrs6, map, json (a text of one form). ``default`` may be typed, in
+        ConfigMap spelling, ``None`` for "not set", or a function of the finished Config.
+        ``component`` is found out for plugins.
         """
         owner = component or self._owner
         if type not in PARSERS:

@@ -167,6 +167,17 @@ def _map(raw: Any) -> Mapping[str, str]:
     return MappingProxyType({str(k): _string(v) for k, v in raw.items()})
 
 
+def _json(raw: Any) -> str:
+    """Its text in one form; the values inside are the option's own ``validate``'s to judge."""
+    try:
+        found = json.loads(raw) if isinstance(raw, str) else raw
+        if not isinstance(found, list | tuple | Mapping):
+            raise ValueError(raw)
+        return json.dumps(found, separators=(",", ":"), allow_nan=False)
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError("a JSON list or object") from None
+
+
 PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
     {
         "bool": _bool,
@@ -180,10 +191,11 @@ PARSERS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "cidrs4": _cidrs4,
         "cidrs6": _cidrs6,
         "map": _map,
+        "json": _json,
     }
 )
 
-EMPTY_IS_UNSET: Final = frozenset({"bool", "int", "float", "duration", "cidr4", "cidr6"})
+EMPTY_IS_UNSET: Final = frozenset({"bool", "int", "float", "duration", "cidr4", "cidr6", "json"})
 """Types for which an empty text is no value: a chart that renders ``key: ""`` means the default."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from axoneme.core import drift_options, packet_path_options, place_options, store_options
 from axoneme.core.config import OptionRegistry
+from axoneme.core.model.rate_limits import rate_limits_complaint
 from axoneme.core.place_options import listen_address
 
 if TYPE_CHECKING:
@@ -236,6 +237,16 @@ def _identities(options: OptionRegistry) -> None:
         min=1,
         max=1000,
         component="operator",
+    )
+    add(
+        "ces-rate-limits",
+        "json",
+        [{"nodes": 0, "limit": 10, "burst": 20}, {"nodes": 100, "limit": 50, "burst": 100}],
+        "Writes of CiliumEndpointSlices per second, by the number of nodes: a JSON list of"
+        " nodes, limit and burst; the entry with the most nodes that the cluster has counts",
+        component="operator",
+        validate=rate_limits_complaint,
+        helm="ciliumEndpointSlice.rateLimits",
     )
     add(
         "identity-change-grace-period",

@@ -68,6 +68,8 @@ def of_option(option: Option) -> Schema:
             schema["type"] = ["string", "number", "null"]
         case "strings" | "cidrs4" | "cidrs6":
             schema["type"] = ["array", "string", "null"]
+        case "json":
+            schema["type"] = ["array", "object", "string", "null"]
         case "map":
             schema["type"] = ["object", "string", "null"]
         case _:

@@ -22,11 +22,27 @@ class TokenBucket:
         """Take a token; seconds until it counts. No limit at rate 0."""
         if self.rate <= 0:
             return 0.0
+        self._fill()
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self.rate)
+
+    def wait(self) -> float:
+        """Seconds until there is a token; none is taken."""
+        if self.rate <= 0:
+            return 0.0
+        self._fill()
+        return max(0.0, (1 - self._tokens) / self.rate)
+
+    def change(self, rate: float, burst: int) -> None:
+        """Another rate from now on; what is saved up beyond the new burst is lost."""
+        self._fill()
+        self.rate, self.burst = rate, max(1, burst)
+        self._tokens = min(self.burst, self._tokens)
+
+    def _fill(self) -> None:
         now = self._clock()
         self._tokens = min(self.burst, self._tokens + (now - self._filled) * self.rate)
         self._filled = now
-        self._tokens -= 1
-        return max(0.0, -self._tokens / self.rate)
 
     async def take(self) -> None:
         """Wait for a token."""

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from axoneme.core.boot import boot
-from axoneme.core.ipcache.slices import KIND, decode_slice, entries_of
+from axoneme.core.ipcache.slices import KIND, decode_slice
 from axoneme.core.model.objects import ObjectKey
-from axoneme.core.operator import Operator
 from axoneme.core.operator.slices import SliceRow, arrange
+from axoneme.core.operator.tests.slice_bench import Running, endpoint, key_of, told, until
 from axoneme.core.store.model import Store
-from axoneme.core.testing.apiserver import ApiServer, api_server
-from axoneme.core.testing.operators import OFF, PATIENCE, eventually
 
 
 @given(st.data())
@@ -56,74 +48,6 @@ def test_doubles_and_slices_that_are_too_large_are_put_right() -> None:
     assert [v for k, v in found.items() if k.startswith("ces-")] == [(("c", "c"),)]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    with api_server(tmp_path_factory.mktemp("kubernetes")) as running:
-        yield running
-
-
-Running = Callable[[], Any]
-
-
-@pytest.fixture(
-    params=["folder", pytest.param("kubernetes", marks=pytest.mark.needs("kubernetes"))]
-)
-def running(request: pytest.FixtureRequest, tmp_path: Path) -> Running:
-    """Runs an operator, as often as a test likes, over the same objects."""
-    keys = {
-        "store-path": str(tmp_path / "store"),
-        "state-dir": str(tmp_path),
-        "leader-election-retry-period": "0.1s",
-        "plugins": f"{OFF} -lb-ipam -node-ipam -node-conditions",
-        "enable-cilium-endpoint-slice": "true",
-        "ces-max-ciliumendpoints-per-ces": "3",
-        "cilium-endpoint-gc-interval": "0",
-        "identity-gc-interval": "0",
-    }
-    if request.param == "kubernetes":
-        keys |= {"store": "kubernetes", "k8s-client-qps": "200", "k8s-client-burst": "400"}
-        keys["k8s-kubeconfig-path"] = str(request.getfixturevalue("server").kubeconfig)
-
-    @asynccontextmanager
-    async def run() -> AsyncIterator[Operator]:
-        operator = Operator(*boot(keys, {}))
-        task = asyncio.create_task(operator.run())
-        try:
-            await eventually(lambda: operator.leading)
-            await eventually(operator.tables["endpoint_slices"].initialized.is_set)
-            yield operator
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    return run
-
-
-def endpoint(name: str, identity: int = 300) -> dict[str, Any]:
-    addressing = [{"ipv4": "10.0.1.5", "ipv6": "fd00::5"}]
-    return {
-        "apiVersion": "cilium.io/v2",
-        "kind": "CiliumEndpoint",
-        "metadata": {"name": name, "namespace": "default"},
-        "status": {
-            "identity": {"id": identity},
-            "networking": {"addressing": addressing, "node": "172.18.0.3"},
-            "named-ports": [{"name": "http", "port": 80, "protocol": "TCP"}],
-        },
-    }
-
-
-async def told(store: Store) -> dict[str, list[str]]:
-    """Names of endpoints by slice."""
-    return {o.key.name: [e["name"] for e in entries_of(o)] for o in await store.list(KIND)}
-
-
-async def until(true: Callable[[], Awaitable[object]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await true():
-            await asyncio.sleep(0.05)
-
-
 def test_slices_follow_endpoints_over_restarts_and_accidents(running: Running) -> None:
     """Filled, changed and emptied; never shuffled; a slice that somebody deletes comes back."""
 
@@ -149,7 +73,7 @@ def test_slices_follow_endpoints_over_restarts_and_accidents(running: Running) -
             await until(lambda: sizes(3, 3))
             after = await told(store)
             assert all(set(before[name]) <= set(after[name]) for name in before)
-            key = ObjectKey("CiliumEndpoint", "default", "e0")
+            key = key_of("e0")
             await store.update_status(key, endpoint("e0", 301)["status"])
 
             async def changed() -> bool:
@@ -170,7 +94,7 @@ def test_slices_follow_endpoints_over_restarts_and_accidents(running: Running) -
             assert 'cilium_operator_ces_sync_total{outcome="success"}' in text
             assert "cilium_operator_number_of_ceps_per_ces_bucket" in text
             for n in range(6):
-                await store.delete(ObjectKey("CiliumEndpoint", "default", f"e{n}"))
+                await store.delete(key_of(f"e{n}"))
             await until(sizes)
 
     asyncio.run(asyncio.wait_for(story(), 90))

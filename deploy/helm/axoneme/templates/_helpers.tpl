@@ -8,7 +8,9 @@
 {{- $value = "" -}}
 {{- end -}}
 {{- end -}}
-{{- if kindIs "slice" $value -}}
+{{- if and (kindIs "slice" $value) $value (kindIs "map" (first $value)) -}}
+{{- toJson $value -}}
+{{- else if kindIs "slice" $value -}}
 {{- join " " $value -}}
 {{- else if kindIs "float64" $value -}}
 {{- if eq (float64 (int64 $value)) $value -}}{{- int64 $value -}}{{- else -}}{{- $value -}}{{- end -}}
