@@ -62,6 +62,7 @@ from axoneme.core.nodes import network as node_network
 from axoneme.core.nodes.directory import NodeDirectory, node_tables
 from axoneme.core.nodes.identities import NodeIdentities
 from axoneme.core.nodes.local import LocalNode
+from axoneme.core.nodes.objects import SLICES, SOURCE
 from axoneme.core.nodes.runtime import runtime_table
 from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
@@ -151,6 +152,8 @@ class Agent:
         seen, nodes = node_tables(tables)
         self.nodes = NodeDirectory(seen, nodes)
         self.node = LocalNode(self.node_name, self.store, seen, ipv4=self.ipv4, ipv6=self.ipv6)
+        slices = config.flag("enable-cilium-endpoint-slice")
+        self.node.announced[SOURCE] = SLICES if slices else ""  # operators keep what is read
         self.ipcache = Ipcache(ipcache_table(tables))
         self.ipcache.add_world(ipv4=self.ipv4, ipv6=self.ipv6)
         underlay = 6 if config.get("underlay-protocol") == "ipv6" else 4

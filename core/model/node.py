@@ -39,6 +39,8 @@ class Node:
 
     pools: tuple[NodePool, ...] = ()
     """Which of the pod CIDRs belong to a pool, and to which one."""
+    reads_slices: bool = False
+    """Whether its agent says that it takes endpoints from CiliumEndpointSlices."""
 
     @property
     def addresses(self) -> tuple[IPv4Address | IPv6Address, ...]:

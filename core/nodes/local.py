@@ -1,8 +1,9 @@
 """This node: its addresses, its pod CIDRs, and its CiliumNode object.
 
-The agent owns ``spec.addresses`` and the labels, which are those of the Kubernetes Node, the
-operator ``spec.ipam``, save what an :class:`IpamSource` of the agent's has to say there; each
-writes against the version that it read, so neither ever overwrites the other.
+The agent owns ``spec.addresses``, annotations by which it announces something, and the labels,
+which are those of the Kubernetes Node, the operator ``spec.ipam``, save what an
+:class:`IpamSource` of the agent's has to say there; each writes against the version that it read,
+so neither ever overwrites the other.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class LocalNode:
         """Families whose pod CIDRs the start waits for; set by an IPAM plugin."""
         self.source: IpamSource | None = None
         """Set by an IPAM plugin that has a say in the object."""
+        self.announced: dict[str, str] = {}
+        """Annotations of the object that are the agent's; one that is empty is taken away."""
         self.error = ""
         """Why the object could not be written last time, or what the operator says."""
         self._store = store
@@ -205,12 +208,21 @@ class LocalNode:
             present = obj.spec.get("ipam")
             there = present if isinstance(present, Mapping) else {}
             spec["ipam"] = dict(self.source.wanted(there, self._node))
-        if all(obj.spec.get(k) == v for k, v in spec.items()) and dict(obj.labels) == labels:
+        metadata = {"labels": labels, "annotations": self._annotations(obj.annotations)}
+        known = {"labels": dict(obj.labels), "annotations": dict(obj.annotations)}
+        if all(obj.spec.get(k) == v for k, v in spec.items()) and metadata == known:
             return
-        await self._store.update(_changed(obj, spec, labels))
+        await self._store.update(_changed(obj, spec, metadata))
+
+    def _annotations(self, present: Mapping[str, str]) -> dict[str, str]:
+        """Those of others as they are, and ours."""
+        kept = {k: v for k, v in present.items() if k not in self.announced}
+        return kept | {k: v for k, v in self.announced.items() if v}
 
     async def _fresh(self, addresses: Iterable[dict[str, str]]) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": self.name}
+        if announced := self._annotations({}):
+            metadata["annotations"] = announced
         with contextlib.suppress(NotFoundError):
             node = await self._store.get(ObjectKey("Node", "", self.name))
             metadata["labels"] = dict(node.labels)
@@ -264,12 +276,14 @@ class LocalNode:
         return str(((ipam or {}).get("operator-status") or {}).get("error") or "")
 
 
-def _changed(obj: ClusterObject, spec: Mapping[str, Any], labels: dict[str, str]) -> dict[str, Any]:
-    version = {"labels": labels, "resourceVersion": obj.resource_version}
+def _changed(
+    obj: ClusterObject, spec: Mapping[str, Any], metadata: Mapping[str, Any]
+) -> dict[str, Any]:
+    version = {"resourceVersion": obj.resource_version}
     return {
         **obj.body,
         "spec": {**obj.spec, **spec},
-        "metadata": {**obj.body["metadata"], **version},
+        "metadata": {**obj.body["metadata"], **metadata, **version},
     }
 
 

@@ -20,6 +20,10 @@ from axoneme.core.model.objects import ClusterObject
 KIND: Final = "CiliumNode"
 INTERNAL: Final = "InternalIP"
 ROUTER: Final = "CiliumInternalIP"
+SOURCE: Final = "axoneme.io/endpoints-from"
+"""Annotation: where a node's agent takes the cluster's endpoints from."""
+SLICES: Final = "slices"
+"""CiliumEndpointSlices. Agents that read CiliumEndpoints say nothing."""
 MAX_ADDRESSES: Final = 64
 MAX_BLOCKS: Final = 1024
 """Of a node's pools together."""
@@ -62,6 +66,7 @@ def decode_node(obj: ClusterObject, local_name: str) -> Node:
         local=obj.key.name == local_name,
         labels=tuple(sorted(obj.labels.items())),
         pools=pools,
+        reads_slices=obj.annotations.get(SOURCE) == SLICES,
     )
 
 

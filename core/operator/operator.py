@@ -25,7 +25,7 @@ from axoneme.core.model.l7 import L7Registry
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.nodes.objects import decode_node
-from axoneme.core.operator import collect, identities, slice_writer
+from axoneme.core.operator import collect, identities, slice_removal
 from axoneme.core.place_options import split_address
 from axoneme.core.plugins import PluginManager
 from axoneme.core.services import Services
@@ -73,7 +73,7 @@ class Operator:
         self.plugins.call("axoneme_register_l7", protocols=protocols, config=config)
         collect.register(self)
         identities.register(self)
-        slice_writer.register(self)
+        slice_removal.register(self)
         self.plugins.call("axoneme_setup_operator", operator=self)
 
     def add_task(self, name: str, work: Work) -> None:

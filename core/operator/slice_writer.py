@@ -110,16 +110,6 @@ class SliceMetrics:
         )  # fmt: skip
 
 
-def register(operator: Operator) -> None:
-    """Add the task if slices are on."""
-    if operator.config.flag("enable-cilium-endpoint-slice"):
-        pace = SlicePace(operator.config, operator.nodes)
-        metrics = SliceMetrics.declare(operator.metrics)
-        writer = SliceWriter(operator, operator.tables, pace, metrics)
-        writer.follow(operator.tasks)
-        operator.add_task("endpoint slices", writer.run)
-
-
 @frozen
 class Step:
     """A slice that is not as it should be: the endpoints that belong into it."""

@@ -2,7 +2,7 @@
 
 Slices hold endpoints of one namespace. An endpoint stays in its slice as long as both live; a new
 one fills the fullest slice with room. Here are the rows and the arrangement, which is pure;
-``slice_writer.py`` writes it.
+``slice_writer.py`` writes it, ``slice_removal.py`` takes it away.
 """
 
 from __future__ import annotations

@@ -387,6 +387,14 @@ SELDOM = {
     # An identity whose number two nodes chose at a time, or that is used again before it goes.
     ("axoneme-agent", "ciliumidentities", "get"),
     ("axoneme-agent", "ciliumidentities", "update"),
+    # Slices were on before, and not all agents have restarted since.
+    ("axoneme-agent", "ciliumendpointslices", "list"),
+    ("axoneme-agent", "ciliumendpointslices", "watch"),
+    ("axoneme-operator", "ciliumendpointslices", "create"),
+    ("axoneme-operator", "ciliumendpointslices", "delete"),
+    ("axoneme-operator", "ciliumendpointslices", "get"),
+    ("axoneme-operator", "ciliumendpointslices", "update"),
+    ("axoneme-operator", "ciliumendpointslices", "watch"),
     # An apply that creates is logged as a patch.
     ("axoneme-operator", "customresourcedefinitions", "create"),
     # Collections after minutes, a node's error, taints, stray pods, balancers: not in this run.

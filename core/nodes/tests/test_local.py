@@ -12,7 +12,7 @@ from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.nodes.directory import node_tables
 from axoneme.core.nodes.local import LocalNode
-from axoneme.core.nodes.objects import decode_node
+from axoneme.core.nodes.objects import SLICES, SOURCE, decode_node
 from axoneme.core.state import TableRegistry
 from axoneme.core.store.folder import FolderStore
 from axoneme.core.store.reflector import Reflector
@@ -77,6 +77,34 @@ def test_agent_and_operator_share_the_object(tmp_path: Path) -> None:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_what_the_agent_announces_is_kept_and_taken_back(tmp_path: Path) -> None:
+    """Annotations of others stay; ours comes, comes back, and goes with the next agent."""
+
+    async def main() -> None:
+        store = FolderStore(tmp_path)
+
+        def agent(says: str) -> LocalNode:
+            seen, _ = node_tables(TableRegistry())
+            node = LocalNode("n1", store, seen, ipv4=True, ipv6=True)
+            node.devices = NodeDevices((ETH0,))
+            node.announced[SOURCE] = says
+            return node
+
+        node = agent(SLICES)
+        await node.publish()
+        made = await store.get(KEY)
+        assert dict(made.annotations) == {SOURCE: SLICES} and decode_node(made, "n1").reads_slices
+        await store.patch(KEY, {"metadata": {"annotations": {SOURCE: None, "other": "x"}}})
+        await node.publish()
+        assert dict((await store.get(KEY)).annotations) == {SOURCE: SLICES, "other": "x"}
+        await agent("").publish()
+        last = await store.get(KEY)
+        assert dict(last.annotations) == {"other": "x"} and not decode_node(last, "n1").reads_slices
         await store.close()
 
     asyncio.run(asyncio.wait_for(main(), 20))
