@@ -2,18 +2,19 @@
 
 Follows table ``endpoints`` and keeps one object per endpoint with a pod. The store is never in
 the way of an ADD: writing happens after it, only the last state counts, and a failure is retried.
-Objects of this node that no endpoint stands behind are removed at start; one that somebody deletes
-or changes is written again. A name belongs to the node where the Pod object says that it runs: an
-endpoint that the pod has left behind writes nothing.
+Objects of this node that no endpoint stands behind are removed, at start and every few minutes:
+table ``cluster_endpoints`` knows them, filled from CiliumEndpoints or, later, from slices. One
+that somebody deletes or changes is written again. A name belongs to the node where the Pod object
+says that it runs: an endpoint that the pod has left behind writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
 
 from axoneme.core.endpoints.objects import (
     API_VERSION,
@@ -44,7 +45,7 @@ PATIENCE = 0.5
 """Seconds that objects wait at most while ADDs are under way."""
 
 
-FULL_SECONDS: Final = 300.0
+FULL_SECONDS = 300.0
 """Between two looks at all objects; one that is as it should be is not written."""
 
 
@@ -59,7 +60,7 @@ class EndpointPublisher:
         node: Callable[[], Node | None],
         policy: Callable[[], PolicyStatus | None],
         *,
-        objects: Table[Name, ClusterEndpoint] | None = None,
+        objects: Table[Name, ClusterEndpoint],
         busy: Callable[[], bool] = lambda: False,
     ) -> None:
         self.errors: dict[Name, str] = {}
@@ -79,25 +80,26 @@ class EndpointPublisher:
         stops = [
             self._endpoints.subscribe(self._endpoints_changed),
             self._pods.subscribe(self._pods_changed),
+            self._objects.subscribe(self._objects_changed),
         ]
-        if self._objects is not None:
-            stops.append(self._objects.subscribe(self._objects_changed))
         try:
-            self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}
-            self._todo |= await self._strays()
+            await self._objects.initialized.wait()
+            full_at = 0.0
             while True:
+                if time.monotonic() >= full_at:  # for a loss that no watch has told of
+                    full_at = time.monotonic() + FULL_SECONDS
+                    self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}
+                    self._todo |= self._strays()
                 await self._let_pass()
                 self._wake.clear()
                 todo, self._todo = self._todo, set()
                 failed = await self._write_all(todo)
                 self._todo |= failed
-                try:
-                    delay = backoff(self._failures) if failed else FULL_SECONDS
-                    async with asyncio.timeout(delay):  # wait_for may lose a cancellation
+                delay = max(0.0, full_at - time.monotonic())
+                with contextlib.suppress(TimeoutError):
+                    # wait_for may lose a cancellation
+                    async with asyncio.timeout(backoff(self._failures) if failed else delay):
                         await self._wake.wait()
-                except TimeoutError:
-                    if not failed:  # a loss that no watch has told of
-                        self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}
         finally:
             for stop in stops:
                 stop()
@@ -131,18 +133,14 @@ class EndpointPublisher:
         while self._busy() and time.monotonic() < until:  # noqa: ASYNC110  a counter, no event
             await asyncio.sleep(0.02)
 
-    async def _strays(self) -> set[Name]:
-        """Objects that say they are of this node."""
+    def _strays(self) -> set[Name]:
+        """Objects that say they are of this node, and of no endpoint."""
         node = self._node()
-        if node is None:
-            return set()
-        own = {str(a) for a in node.addresses}
-        found = set()
-        for obj in await self._store.list(KIND):
-            networking = obj.status.get("networking")
-            if isinstance(networking, dict) and networking.get("node") in own:
-                found.add((obj.key.namespace, obj.key.name))
-        return found
+        rows = [
+            row for a in (node.addresses if node else ()) for row in self._objects.find("node", a)
+        ]
+        named = {(row.namespace, row.name) for row in rows}
+        return {name for name in named if not self._endpoints.find("pod", name)}
 
     async def _write_all(self, todo: set[Name]) -> set[Name]:
         """Write what is to be written; returns what failed."""

@@ -9,14 +9,18 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
+import pytest
 from attrs import evolve
 
+from axoneme.core.endpoints import publisher
 from axoneme.core.endpoints.objects import KIND
 from axoneme.core.endpoints.pods import Pod, pod_tables
-from axoneme.core.endpoints.publisher import EndpointPublisher, owner_uid
+from axoneme.core.endpoints.publisher import owner_uid
 from axoneme.core.endpoints.tables import endpoint_table
 from axoneme.core.errors import NotFoundError
+from axoneme.core.ipcache import slices as ces
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
+from axoneme.core.ipcache.slices import SliceReflector
 from axoneme.core.model.endpoint import Endpoint, EndpointState
 from axoneme.core.model.node import Node
 from axoneme.core.model.objects import ClusterObject, ObjectKey
@@ -30,7 +34,7 @@ KEY = ObjectKey(KIND, "red", "web-0")
 class Host:
     """One node with its publisher over a shared folder."""
 
-    def __init__(self, store: FolderStore, number: int) -> None:
+    def __init__(self, store: FolderStore, number: int, *, slices: bool = False) -> None:
         tables = TableRegistry()
         self.endpoints = endpoint_table(tables)
         self.pods, _ = pod_tables(tables)
@@ -38,11 +42,13 @@ class Host:
         self.number = number
         self.address = f"172.18.0.{number}"
         node = Node(f"n{number}", IPv4Address(self.address))
-        publisher = EndpointPublisher(
+        writer = publisher.EndpointPublisher(
             store, self.endpoints, self.pods, lambda: node, lambda: None, objects=seen
         )
-        reflector = Reflector(store, KIND, seen, decode_cluster_endpoint)
-        self.tasks = [asyncio.ensure_future(w()) for w in (publisher.run, reflector.run)]
+        reflector: Reflector[Any, Any] = Reflector(store, KIND, seen, decode_cluster_endpoint)
+        if slices:
+            reflector = SliceReflector(store, seen)
+        self.tasks = [asyncio.ensure_future(w()) for w in (writer.run, reflector.run)]
 
     def hold(self, uid: str, **changes: Any) -> None:
         """The node has an endpoint of ``red/web-0``, and the Pod object says so."""
@@ -68,6 +74,13 @@ class Host:
             state=EndpointState.READY,
             uid=uid,
         )
+
+
+class Unlisted(FolderStore):
+    """Of a cluster that is too large to be listed."""
+
+    async def list(self, kind: str) -> list[ClusterObject]:
+        raise AssertionError(f"{kind} listed")
 
 
 def run(folder: Path, work: Callable[[FolderStore, Host, Host], Awaitable[None]]) -> None:
@@ -149,3 +162,58 @@ def test_object_that_is_deleted_or_forged_is_written_again(tmp_path: Path) -> No
         await until(store, lambda o: o.status["identity"]["id"] == 300)
 
     run(tmp_path, work)
+
+
+def left(name: str, node: str) -> dict[str, Any]:
+    """A CiliumEndpoint whose endpoint went while nobody looked."""
+    networking = {"addressing": [{"ipv4": "10.0.2.9"}], "node": node}
+    status = {"identity": {"id": 300}, "networking": networking}
+    metadata = {"namespace": "red", "name": name}
+    return {"apiVersion": "cilium.io/v2", "kind": KIND, "metadata": metadata, "status": status}
+
+
+def in_slice(*objects: dict[str, Any]) -> dict[str, Any]:
+    """A slice that tells of them."""
+    entries = [
+        {"name": o["metadata"]["name"], "id": 300, "networking": o["status"]["networking"]}
+        for o in objects
+    ]
+    meta = {"apiVersion": ces.API_VERSION, "kind": ces.KIND, "metadata": {"name": "ces-1"}}
+    return {**meta, "namespace": "red", "endpoints": entries}
+
+
+@pytest.mark.parametrize("slices", [False, True])
+def test_objects_that_no_endpoint_stands_behind_go(
+    slices: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of this node alone, and without a list of all; slices may tell of them later."""
+    monkeypatch.setattr(publisher, "FULL_SECONDS", 0.1)
+    own, foreign = left("gone", "172.18.0.2"), left("there", "172.18.0.3")
+
+    async def work() -> None:
+        store = Unlisted(tmp_path)
+        for body in (own, foreign):
+            await store.create(body)
+        host = Host(store, 2, slices=slices)
+        host.hold("uid-1")
+        await until(store, of(host, "uid-1"))
+        if slices:
+            assert await store.get(ObjectKey(KIND, "red", "gone"))
+            await store.create(in_slice(own, foreign, left("web-0", host.address)))
+        for _ in range(500):
+            try:
+                await store.get(ObjectKey(KIND, "red", "gone"))
+            except NotFoundError:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("it stayed")
+        await asyncio.sleep(0.3)  # some more looks
+        assert await store.get(ObjectKey(KIND, "red", "there"))
+        assert of(host, "uid-1")(await store.get(KEY))
+        for task in host.tasks:
+            task.cancel()
+        await asyncio.gather(*host.tasks, return_exceptions=True)
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 20))
