@@ -83,3 +83,18 @@ def refused(running: Config, bad: Iterable[BadValue]) -> list[Drift]:
             text, problem = option.format(running[each.key]), f"expected {each.expected}"
             rows.append(Drift(each.key, text, each.text, each.origin, problem))
     return rows
+
+
+def summary(rows: Iterable[Drift], most: int) -> str:
+    """What is the matter with which keys; of each sort ``most`` are named, the rest is counted."""
+    listed = list(rows)
+    waiting = [row.key for row in listed if not row.problem]
+    bad = [row.key for row in listed if row.problem]
+    parts = (("not taken", bad), ("waits for a restart", waiting))
+    text = "; ".join(f"{what}: {_some(keys, most)}" for what, keys in parts if keys)
+    return f"{text} (axoneme config drift)"
+
+
+def _some(keys: list[str], most: int) -> str:
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more

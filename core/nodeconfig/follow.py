@@ -4,8 +4,8 @@
     ConfigMap ────────────────┼─► wanted ─► differs from what runs? ─► applied, where the key
     CiliumNodeConfigs, Node ──┘                                        can be; else reported
 
-A key that cannot be applied waits for a restart, and is named in the status, in a metric, and by
-``axoneme config drift``. What cannot be read changes nothing.
+A key that cannot be applied waits for a restart, and is named in the status, in a metric, in an
+Event on the Node, and by ``axoneme config drift``. What cannot be read changes nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from axoneme.core.config import BadValue, Config
 from axoneme.core.errors import ApiError, AxonemeError, ConfigError
 from axoneme.core.events.model import AgentNotice
 from axoneme.core.nodeconfig import drift as drifts
+from axoneme.core.nodeconfig.announce import DriftEvents
 from axoneme.core.nodeconfig.drift import Cluster, Drift
 from axoneme.core.nodeconfig.files import fingerprint
 from axoneme.core.nodeconfig.objects import (
@@ -66,6 +67,7 @@ class ConfigFollower:
         self._changed = asyncio.Event()
         self._labels: Mapping[str, str] | None = None
         self._tables: tuple[Any, Any] | None = None
+        self._kubernetes: DriftEvents | None = None
         for key in (CHECKER, IGNORED):  # read at each look
             agent.live_options.follow(key, lambda _: None)
         if not self.on:
@@ -82,6 +84,8 @@ class ConfigFollower:
         maps = agent.tables.create("config_maps", Layer, key=lambda row: row.key)
         configs = agent.tables.create("node_configs", Layer, key=lambda row: row.key)
         self._tables = (maps, configs)
+        self._kubernetes = DriftEvents(agent.store, agent.node_name)
+        agent.tasks.spawn("events of configuration", self._kubernetes.run)
         reflectors = (
             Reflector(
                 agent.store,
@@ -204,6 +208,8 @@ class ConfigFollower:
             log.info("configuration is what runs")
             self._notify("configuration is what runs", keys={})
         self.rows = new
+        if self._kubernetes is not None:
+            self._kubernetes.tell(new)
 
     def _notify(self, text: str, **facts: Any) -> None:
         """An event for ``axoneme monitor -t agent``."""
@@ -233,13 +239,5 @@ class ConfigFollower:
         if self.problem:
             status.component("configuration", Health.WARNING, self.problem)
         elif self.rows:
-            waiting = [row.key for row in self.rows if not row.problem]
-            bad = [row.key for row in self.rows if row.problem]
-            parts = (("not taken", bad), ("waits for a restart", waiting))
-            text = "; ".join(f"{what}: {_some(keys)}" for what, keys in parts if keys)
-            status.component("configuration", Health.WARNING, f"{text} (axoneme config drift)")
-
-
-def _some(keys: list[str]) -> str:
-    more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+            text = drifts.summary(self.rows, SHOWN)
+            status.component("configuration", Health.WARNING, text)

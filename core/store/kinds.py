@@ -41,6 +41,7 @@ BUILTIN = (
     Kind("Service", "", "v1", "services", namespaced=True),
     Kind("ConfigMap", "", "v1", "configmaps", namespaced=True),
     Kind("Secret", "", "v1", "secrets", namespaced=True),
+    Kind("Event", "", "v1", "events", namespaced=True),
     Kind("ServiceAccount", "", "v1", "serviceaccounts", namespaced=True),
     Kind("Deployment", "apps", "v1", "deployments", namespaced=True),
     Kind("DaemonSet", "apps", "v1", "daemonsets", namespaced=True),

@@ -44,6 +44,11 @@ def used(log: Path) -> tuple[set[Right], set[Right]]:
     return granted, refused
 
 
+def _account(role: str) -> str:
+    """Whose role it is: an account may have several."""
+    return next((a for a in ACCOUNTS.values() if role in (a, f"{a}-events")), role)
+
+
 def allowed(manifests: str) -> set[Right]:
     """What the chart's roles allow."""
     return set(_rights(yaml.safe_load_all(manifests)))
@@ -54,11 +59,12 @@ def _rights(objects: Iterable[Any]) -> Iterator[Right]:
         if not body or body["kind"] not in ("ClusterRole", "Role"):
             continue
         meta = body["metadata"]
+        role = _account(meta["name"])
         for rule in body["rules"]:
             for group in rule["apiGroups"]:
                 for resource in rule["resources"]:
                     for verb in rule["verbs"]:
-                        yield Right(meta["name"], group, resource, verb, meta.get("namespace", ""))
+                        yield Right(role, group, resource, verb, meta.get("namespace", ""))
 
 
 def unused(rights: set[Right], requests: set[Right]) -> set[Right]:

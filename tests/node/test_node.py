@@ -387,6 +387,9 @@ SELDOM = {
     # An identity whose number two nodes chose at a time, or that is used again before it goes.
     ("axoneme-agent", "ciliumidentities", "get"),
     ("axoneme-agent", "ciliumidentities", "update"),
+    # A key that waits for a restart.
+    ("axoneme-agent", "events", "create"),
+    ("axoneme-agent", "events", "patch"),
     # Slices were on before, and not all agents have restarted since.
     ("axoneme-agent", "ciliumendpointslices", "list"),
     ("axoneme-agent", "ciliumendpointslices", "watch"),

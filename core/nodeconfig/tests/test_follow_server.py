@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_objects_are_followed_from_the_start_that_they_were_built_into(
     async def kubectl(*arguments: str, text: str = "") -> None:
         await asyncio.to_thread(lambda: server.kubectl(*arguments, text=text))
 
+    async def until(true: Callable[[], bool]) -> None:
+        for _ in range(100):
+            if await asyncio.to_thread(true):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("it did not come")
+
     async def work() -> None:
         store = KubernetesStore(await open_access(str(server.kubeconfig)))
         await install(store)
@@ -70,6 +78,9 @@ def test_objects_are_followed_from_the_start_that_they_were_built_into(
         await kubectl("label", "node", "node1", "gpu-")
         await eventually(lambda: made.drift == {"mtu": "1500"})
         assert made.follower.rows[0].source == "ConfigMap kube-system/axoneme-config"
+        drifted = ("get", "events", "--field-selector", "reason=ConfigDrift")
+        said = partial(server.kubectl, *drifted)
+        await until(lambda: "waits for a restart: mtu" in said())
         await kubectl("label", "node", "node1", "gpu=yes")
         await eventually(lambda: made.drift == {})
 
