@@ -39,6 +39,14 @@ def _container(options: OptionRegistry) -> None:
         component="agent",
         helm="cni.exclusive",
     )
+    add(
+        "cni-uninstall",
+        "bool",
+        False,
+        "Remove the CNI configuration when the agent's pod is stopped: set it before an uninstall",
+        component="agent",
+        helm="cni.uninstall",
+    )
 
 
 def _operator(options: OptionRegistry) -> None:

@@ -56,6 +56,34 @@ def set_aside(own: Path) -> list[Path]:
     return renamed
 
 
+def remove_configuration(path: Path) -> bool:
+    """Remove ours, so that a runtime asks us for no pod any more; whether it was there.
+
+    A file that does not name our executable is not ours, whatever it is called:
+    :class:`AxonemeError`. The executable stays: runtimes call it for pods that end later.
+    """
+    try:
+        if not is_ours(path.read_bytes()):
+            raise AxonemeError(f"{path} does not name {shim.SCRIPT.name}, so it stays")
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise AxonemeError(f"{path}: {error.strerror}") from error
+    return True
+
+
+def is_ours(text: bytes) -> bool:
+    """Whether a network configuration (CNI 1.1, section 1) names our executable."""
+    try:
+        config = json.loads(text)
+    except ValueError:
+        return False
+    plugins = config.get("plugins") if isinstance(config, dict) else None
+    listed = plugins if isinstance(plugins, list) else []
+    return any(isinstance(p, dict) and p.get("type") == shim.SCRIPT.name for p in listed)
+
+
 def install(
     bin_dir: Path,
     conf_dir: Path,

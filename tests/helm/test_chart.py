@@ -131,6 +131,24 @@ def test_plugins_come_before_the_agent() -> None:
     assert [p["name"] for p in listed["plugins"]] == ["greeter", "local"]
 
 
+def test_the_cni_configuration_is_taken_away_where_it_was_put() -> None:
+    """The hook has its folder mounted and reads the agent's own keys; without install, no hook."""
+    for name, installs in (("defaults", True), ("elsewhere", False), ("extras", True)):
+        found = objects(template(name))
+        spec = one(found, "DaemonSet", "axoneme")["spec"]["template"]["spec"]
+        agent = spec["containers"][0]
+        assert ("lifecycle" in agent) is installs
+        if not installs:
+            continue
+        *command, folder = agent["lifecycle"]["preStop"]["exec"]["command"]
+        assert command == ["axoneme", "cni", "uninstall", "--config-dir"]
+        assert f"--config-dir={folder}" in agent["args"]
+        data = one(found, "ConfigMap", "axoneme-config")["data"]
+        assert data["cni-uninstall"] == ("true" if name == "extras" else "false")
+        where = str(Path(data["write-cni-conf-when-ready"]).parent)
+        assert where in {mount["mountPath"] for mount in agent["volumeMounts"]}
+
+
 def test_least_privilege() -> None:
     """No container but the one that mounts is privileged; nothing can gain more."""
     found = objects(template("defaults"))

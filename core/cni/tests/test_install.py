@@ -10,7 +10,15 @@ import pytest
 from click.testing import CliRunner
 
 from axoneme.core.cni.cli import cni
-from axoneme.core.cni.install import install, install_loopback, write_configuration
+from axoneme.core.cni.install import (
+    install,
+    install_loopback,
+    remove_configuration,
+    write_configuration,
+)
+from axoneme.core.config_sources import RawValue
+from axoneme.core.errors import AxonemeError
+from axoneme.core.nodeconfig import folder
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +110,62 @@ def test_executable_alone(tmp_path: Path) -> None:
     written = install(tmp_path / "bin", tmp_path / "conf", config=False)
     assert written[0] == tmp_path / "bin" / "axoneme-cni"
     assert not (tmp_path / "conf").exists()
+
+
+def uninstall(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code, and what was said."""
+    result = CliRunner().invoke(cni, ["uninstall", *map(str, arguments)])
+    return result.exit_code, result.output or str(result.exception)
+
+
+def test_uninstall_takes_our_configuration_alone(tmp_path: Path) -> None:
+    """The executable and all that is others' stay; a second time there is nothing to do."""
+    install(tmp_path / "bin", tmp_path / "conf")
+    others = {"10-flannel.conflist": "{}", "00-other.conf.axoneme_bak": "{}"}
+    for name, text in others.items():
+        (tmp_path / "conf" / name).write_text(text)
+    own = tmp_path / "conf" / "05-axoneme.conflist"
+    assert uninstall("--conf-dir", own.parent) == (0, f"{own} removed\n")
+    assert sorted(p.name for p in own.parent.iterdir()) == sorted(others)
+    assert (tmp_path / "bin" / "axoneme-cni").exists()
+    assert uninstall("--conf-dir", own.parent) == (0, f"{own} is not there\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "not json", "{}", '{"plugins": 3}', '{"plugins": ["x", {"type": "other"}]}']
+)
+def test_a_file_of_our_name_that_is_not_ours_stays(text: str, tmp_path: Path) -> None:
+    """Somebody else has written it."""
+    path = tmp_path / "05-axoneme.conflist"
+    path.write_text(text)
+    with pytest.raises(AxonemeError, match="does not name axoneme-cni"):
+        remove_configuration(path)
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("value", ["true", "false", "", None])
+def test_a_hook_does_as_the_agents_keys_say(value: str | None, tmp_path: Path) -> None:
+    """It is removed when the key is true, from where the agent wrote it, and else stays."""
+    own, keys = tmp_path / "net.d" / "07-mine.conflist", tmp_path / "config"
+    write_configuration(own)
+    given = {"write-cni-conf-when-ready": str(own), "mtu": "1500"}
+    values = given if value is None else {**given, "cni-uninstall": value}
+    folder.write(keys, {key: RawValue(text, "ConfigMap x/y") for key, text in values.items()})
+    code, said = uninstall("--config-dir", keys)
+    assert code == 0
+    assert own.exists() is (value != "true")
+    assert ("removed" in said) is (value == "true")
+    if value != "true":
+        assert "stays, by key cni-uninstall" in said
+
+
+def test_a_hook_needs_a_key_that_can_be_read(tmp_path: Path) -> None:
+    """What is bad is named, and nothing goes; an agent that writes no file has none to remove."""
+    own = tmp_path / "05-axoneme.conflist"
+    write_configuration(own)
+    (tmp_path / "cni-uninstall").write_text("perhaps")
+    code, said = uninstall("--config-dir", tmp_path)
+    assert code == 1 and "cni-uninstall" in said and own.exists()
+    (tmp_path / "cni-uninstall").write_text("true")
+    code, said = uninstall("--config-dir", tmp_path)
+    assert code == 0 and own.exists()
