@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -80,3 +81,20 @@ def test_a_pod_that_comes_and_goes_is_followed(lab: Any) -> None:
     assert known()
     lab.delete(POD.format(name="late", app="friend", node="node2"))
     eventually(lambda: not known())
+
+
+def test_switched_off_no_agent_loses_its_peers(lab: Any) -> None:
+    """The operator first, then one agent after the other: who has not restarted yet hears of new
+    pods still, who has reads CiliumEndpoints and says so.
+    """
+    off = ("--config", "enable-cilium-endpoint-slice=false")
+    readers = (("node1", "node2"), ("node1",), ())
+    for step, who in enumerate(("operator", "node2", "node1")):
+        lab.agent(who, "restart", *off)
+        name = f"new{step}"
+        lab.apply(POD.format(name=name, app="friend", node="node2"))
+        for each in (name, "friend0"):
+            eventually(lambda each=each: verdict(lab, each) == "allowed")
+        assert verdict(lab, "stranger") == "denied"
+        nodes = json.loads(lab.run("state", "nodes_seen", "--node", "node2", "-o", "json").stdout)
+        assert {n["name"] for n in nodes if n["reads_slices"]} == set(readers[step])
