@@ -365,6 +365,20 @@ def test_the_api_server_goes_away(cluster: Cluster) -> None:
     assert fetch(cluster, "late", service(cluster)[0])
 
 
+def test_a_key_that_waits_is_an_event_of_each_node(cluster: Cluster) -> None:
+    """By the rights that the chart gives an agent; where ``kubectl describe node`` shows it."""
+    patch = ("-n", "kube-system", "patch", "cm", "axoneme-config", "--type=merge", "-p")
+    cluster.control.kubectl(*patch, '{"data": {"route-metric": "7"}}')
+    try:
+        for each in cluster.machines:
+            until("it is an event", lambda e=each: "route-metric" in cluster.control.kubectl(
+                "describe", "node", e.name), 60)  # fmt: skip
+    finally:
+        cluster.control.kubectl(*patch, '{"data": {"route-metric": null}}')
+    events = value(cluster, "events --field-selector reason=ConfigDrift", ".items[*].source.host")
+    assert sorted(events.split()) == ["node1", "node2"]
+
+
 def test_rights_are_what_is_needed(cluster: Cluster) -> None:
     """By the audit log of all of the above: nothing was refused, and nothing is allowed in vain.
 
@@ -387,8 +401,7 @@ SELDOM = {
     # An identity whose number two nodes chose at a time, or that is used again before it goes.
     ("axoneme-agent", "ciliumidentities", "get"),
     ("axoneme-agent", "ciliumidentities", "update"),
-    # A key that waits for a restart.
-    ("axoneme-agent", "events", "create"),
+    # The same keys wait for a restart again.
     ("axoneme-agent", "events", "patch"),
     # Slices were on before, and not all agents have restarted since.
     ("axoneme-agent", "ciliumendpointslices", "list"),
@@ -418,8 +431,19 @@ SELDOM = {
 
 
 def test_uninstall_leaves_pods_connected(cluster: Cluster) -> None:
-    """``helm uninstall``: the programs stay, so running pods keep their network."""
-    address = service(cluster)[0]
+    """``helm uninstall``: the programs stay, so running pods keep their network. The CNI
+    configuration goes, since the agents were rolled out for that; not by that roll-out itself.
+    """
+    address, conf = service(cluster)[0], "/etc/cni/net.d/05-axoneme.conflist"
+    cluster.install({"cni": {"uninstall": True}, "rollOutCiliumPods": True}, "upgrade")
+    cluster.control.kubectl(
+        "-n", "kube-system", "rollout", "status", "ds/axoneme", "--timeout=180s", timeout=190
+    )
+    for each in cluster.machines:
+        until("the agent has written it", lambda e=each: e.run("cat", conf), 60)
     cluster.control.helm("uninstall", "axoneme", "-n", "kube-system", "--wait")
+    for each in cluster.machines:
+        until("it is gone", lambda e=each: "axoneme" not in e.run("ls", "/etc/cni/net.d"), 60)
+        assert "axoneme-cni" in each.run("ls", "/opt/cni/bin")
     assert fetch(cluster, "client", address)
     cluster.step("uninstalled")
