@@ -241,7 +241,7 @@ def _identities(options: OptionRegistry) -> None:
     add(
         "ces-rate-limits",
         "json",
-        [{"nodes": 0, "limit": 10, "burst": 20}, {"nodes": 100, "limit": 50, "burst": 100}],
+        [{"nodes": 0, "limit": 10, "burst": 20}],
         "Writes of CiliumEndpointSlices per second, by the number of nodes: a JSON list of"
         " nodes, limit and burst; the entry with the most nodes that the cluster has counts",
         component="operator",
