@@ -66,7 +66,7 @@ class IdentityAllocator:
         self._mine: dict[int, LabelSet] = {}
         self._locks = KeyedLocks()
         self._lost: list[Callable[[int], None]] = []
-        self._repairs: set[asyncio.Task[None]] = set()
+        self._repairs: dict[asyncio.Task[None], int] = {}
         table.subscribe(self._watch)
 
     # What endpoints ask
@@ -81,11 +81,10 @@ class IdentityAllocator:
         reserved = reserved_by_labels(labels)
         if reserved is not None:
             return reserved
+        if self.numbers.follows:  # who only waits need not wait for others that do
+            return self._use(await self.numbers.number_of(labels), labels)
         async with self._locks.hold(labels):
-            number = await self.numbers.number_of(labels)
-            self._users[number] += 1
-            self._mine[number] = labels
-            return number
+            return self._use(await self.numbers.number_of(labels), labels)
 
     def release(self, number: int) -> None:
         """One user less. The object stays: the operator removes what no node uses."""
@@ -95,6 +94,9 @@ class IdentityAllocator:
         if self._users[number] <= 0:
             del self._users[number]
             del self._mine[number]
+            if self.numbers.follows:  # nobody waits for it any more
+                for task in [t for t, n in self._repairs.items() if n == number]:
+                    task.cancel()
 
     def lookup(self, labels: LabelSet) -> int | None:
         """The number of ``labels`` if there is one; counts nothing."""
@@ -150,6 +152,19 @@ class IdentityAllocator:
 
     # Inside
 
+    def _use(self, number: int, labels: LabelSet) -> int:
+        """Count one user. Those that have the number for other labels are told first."""
+        if self._mine.get(number, labels) != labels:
+            self._tell(number)
+        self._users[number] += 1
+        self._mine[number] = labels
+        return number
+
+    def _tell(self, number: int) -> None:
+        log.error("identity lost to other labels", extra={"identity": number})
+        for listener in self._lost:
+            listener(number)
+
     def _watch(self, changes: Changes[int, Identity]) -> None:
         for number in self._mine.keys() & changes.deleted.keys():
             self._repair(number)
@@ -159,8 +174,8 @@ class IdentityAllocator:
 
     def _repair(self, number: int) -> None:
         task = asyncio.get_running_loop().create_task(self._restore(number))
-        self._repairs.add(task)
-        task.add_done_callback(self._repairs.discard)
+        self._repairs[task] = number
+        task.add_done_callback(self._repairs.pop)
 
     async def _restore(self, number: int) -> None:
         labels = self._mine.get(number)
@@ -170,9 +185,7 @@ class IdentityAllocator:
                 if await self.numbers.keep(number, labels):
                     self.table.upsert(Identity(number, labels))
                 elif not self.stands_for(number, labels):
-                    log.error("identity lost to other labels", extra={"identity": number})
-                    for listener in self._lost:
-                        listener(number)
+                    self._tell(number)
                 return
             except AxonemeError as error:
                 log.warning(

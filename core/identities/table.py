@@ -24,4 +24,6 @@ def identity_table(tables: TableRegistry) -> Table[int, Identity]:
 def known_number(table: Table[int, Identity], labels: LabelSet) -> int | None:
     """The lowest number of the store that stands for ``labels``, if there is one."""
     rows = table.find("labels", labels.key_string())
-    return min((r.id for r in rows if r.source == "store"), default=None)
+    # The text is no proof: a value may spell what follows it.
+    mine = (r.id for r in rows if r.source == "store" and r.labels == labels)
+    return min(mine, default=None)

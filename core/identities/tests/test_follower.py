@@ -12,7 +12,7 @@ from axoneme.core.identities.allocator import IdentityAllocator
 from axoneme.core.identities.follower import IdentityFollower
 from axoneme.core.identities.table import identity_table
 from axoneme.core.model.identity import Identity
-from axoneme.core.model.labels import LabelSet
+from axoneme.core.model.labels import Label, LabelSet
 from axoneme.core.state import TableRegistry
 
 WEB = LabelSet.parse(["k8s:app=web"])
@@ -105,6 +105,72 @@ def test_a_number_that_goes_to_other_labels_is_left_at_once() -> None:
         agent.table.upsert(Identity(300, DB))
         await turns()
         assert agent.lost == [300] and not agent.allocator.stands_for(300, WEB)
+
+    run(work)
+
+
+def test_those_who_wait_for_one_label_set_wait_beside_each_other() -> None:
+    """Each for its own patience: twenty pods of a deployment fail together, not one by one."""
+
+    async def work() -> None:
+        agent = Agent()
+        asked = [asyncio.ensure_future(agent.allocator.allocate(WEB)) for _ in range(20)]
+        await turns()
+        assert agent.follower._callers == {WEB: 20}
+        agent.table.upsert(Identity(300, WEB))
+        assert set(await asyncio.gather(*asked)) == {300}
+        for _ in asked:
+            assert agent.allocator.in_use == {300}
+            agent.allocator.release(300)
+        assert not agent.allocator.in_use and not agent.follower.waiting
+
+    run(work)
+
+
+def test_who_takes_a_number_over_does_not_hide_it_from_those_who_had_it() -> None:
+    """Also when the new labels are asked for before the change has been spread."""
+
+    async def work() -> None:
+        agent = Agent()
+        agent.table.upsert(Identity(300, WEB))
+        await agent.allocator.allocate(WEB)
+        agent.table.flush()
+        agent.table.upsert(Identity(300, DB))
+        assert await agent.allocator.allocate(DB) == 300  # before any watcher has heard of it
+        await turns()
+        assert agent.lost and set(agent.lost) == {300}
+
+    run(work)
+
+
+def test_nobody_waits_for_an_identity_whose_last_user_is_gone() -> None:
+    """A status would name labels for ever that no endpoint has."""
+
+    async def work() -> None:
+        agent = Agent()
+        agent.table.upsert(Identity(300, WEB))
+        await agent.allocator.allocate(WEB)
+        agent.table.delete(300)
+        await turns()
+        assert list(agent.follower.waiting) == [WEB]
+        agent.allocator.release(300)
+        await turns()
+        assert not agent.follower.waiting
+
+    run(work)
+
+
+def test_labels_are_compared_not_their_text() -> None:
+    """A value that spells another label's text, as a folder allows it, is no such label."""
+
+    async def work() -> None:
+        agent = Agent(patience=0.01)
+        both = LabelSet.parse(["k8s:app=web", "k8s:team=admin"])
+        forged = LabelSet.of([Label("k8s", "app", "web;k8s:team=admin")])
+        assert both.key_string() == forged.key_string()
+        agent.table.upsert(Identity(300, both))
+        with pytest.raises(NotReadyError):
+            await agent.allocator.allocate(forged)
 
     run(work)
 
