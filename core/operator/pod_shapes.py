@@ -6,10 +6,11 @@ out once for each group.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, ref
 
 from attrs import frozen
 
@@ -17,6 +18,8 @@ from axoneme.core.endpoints.pods import Namespace, Pod, decode_pod
 from axoneme.core.model.labels import LabelSet
 from axoneme.core.model.objects import ClusterObject
 from axoneme.core.state import Changes
+
+log = logging.getLogger(__name__)
 
 KEYS: Final = 4096
 """Labels' keys whose relevance is remembered: a cluster has few, and the filter takes its time."""
@@ -55,7 +58,11 @@ class ShapeDecoder:
     def __init__(self, relevant: Callable[[str], bool], *, annotations: bool) -> None:
         self._relevant = lru_cache(KEYS)(relevant)
         self._annotations = annotations
-        self._shapes: WeakValueDictionary[Shape, Shape] = WeakValueDictionary()
+        self._shapes: WeakKeyDictionary[Shape, ref[Shape]] = WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        """Shapes that somebody has."""
+        return len(self._shapes)
 
     def __call__(self, obj: ClusterObject) -> ShapedPod | None:
         """``None`` for a pod on the host's network, and for one that has ended."""
@@ -70,7 +77,14 @@ class ShapeDecoder:
             pod.annotations if self._annotations else (),
             pod.service_account,
         )
-        return ShapedPod((pod.namespace, pod.name), self._shapes.setdefault(shape, shape))
+        return ShapedPod((pod.namespace, pod.name), self._shared(shape))
+
+    def _shared(self, shape: Shape) -> Shape:
+        known = self._shapes.get(shape)
+        present = known() if known is not None else None
+        if present is None:
+            self._shapes[shape] = ref(shape)
+        return present or shape
 
 
 class WantedLabels:
@@ -148,7 +162,12 @@ class WantedLabels:
             annotations=shape.annotations,
             service_account=shape.service_account,
         )
-        labels = self._labels_of(pod, namespace)
+        try:
+            labels = self._labels_of(pod, namespace)
+        except Exception:  # a plugin's fault must not keep identities from the other pods
+            where = {"namespace": shape.namespace, "labels": shape.labels}
+            log.exception("pods' labels not worked out", extra=where)
+            return
         if self._labels.get(shape) == labels:
             return
         self._unlabel(shape, touched)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +55,43 @@ def test_wanted_label_sets_are_those_of_pods_whose_namespace_is_known(
         assert len(wanted) == len(expected) and all(one in wanted for one in expected)
         assert expected ^ seen <= touched
         seen = expected
+
+
+def test_a_label_set_that_cannot_be_worked_out_takes_no_other_pod_along() -> None:
+    """A plugin fails for one pod: the others of the batch have theirs, and it is tried again."""
+    plain = PodLabeller("c", LabelFilter.from_option())
+    broken = {"bad"}
+
+    def labels_of(pod: Pod, namespace: Namespace) -> LabelSet:
+        if dict(pod.labels)["app"] in broken:
+            raise ValueError("a plugin's fault")
+        return plain(pod, namespace)
+
+    wanted = WantedLabels(labels_of)
+    wanted.namespaces_changed(Changes(upserted={"x": Namespace("x")}))
+    rows = [ShapedPod(("x", app), Shape("x", (("app", app),), (), "")) for app in ("bad", "good")]
+    touched = wanted.pods_changed(Changes(upserted={row.key: row for row in rows}))
+    good = plain(Pod("x", "", "", "", labels=(("app", "good"),)), Namespace("x"))
+    assert touched == {good} and good in wanted
+    broken.clear()
+    touched = wanted.namespaces_changed(Changes(upserted={"x": Namespace("x", (("team", "1"),))}))
+    assert len(wanted) == 2 and good in touched
+    wanted.pods_changed(Changes(deleted={row.key: row for row in rows}))
+    assert len(wanted) == 0
+
+
+def test_what_no_pod_has_any_more_is_forgotten() -> None:
+    """Jobs have labels of their own, each of them: their shapes must not add up."""
+    decoder = ShapeDecoder(lambda key: True, annotations=False)
+    kept = [
+        decoder(ClusterObject(ObjectKey("Pod", "x", f"p{n}"), "v1", labels={"job": str(n // 2)}))
+        for n in range(6)
+    ]
+    assert kept[0] is not None and kept[1] is not None and kept[0].shape is kept[1].shape
+    assert len(decoder) == 3
+    del kept[:4]
+    gc.collect()
+    assert len(decoder) == 1
 
 
 def read(phase: str = "Running", **spec: object) -> ShapedPod | None:
