@@ -62,6 +62,7 @@ class PodIdentities:
         self._held: dict[LabelSet, int] = {}
         self._dirty: set[LabelSet] = set()
         self._failures: dict[LabelSet, int] = {}
+        self._working = False
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._events = operator.metrics.counter(
@@ -96,6 +97,7 @@ class PodIdentities:
         for table in (self.numbers, self.namespaces, self.pods):
             await table.initialized.wait()
             table.flush()
+        self._working = True
         try:
             while True:
                 self._wake.clear()
@@ -105,11 +107,13 @@ class PodIdentities:
                 if not self._dirty:
                     await self._wake.wait()
         finally:  # another one leads: it holds, and repairs, what pods need
+            self._working = False
             self._settled.clear()
-            for labels, number in self._held.items():
+            for number in self._held.values():
                 self.allocator.release(number)
-                self._dirty.add(labels)
-            self._held.clear()
+            held, self._held = self._held, {}
+            self._failures.clear()
+            self._look_at(self._dirty | held.keys())
 
     async def _work(self, dirty: set[LabelSet]) -> None:
         waiting = sorted(dirty, key=lambda labels: labels.labels)
@@ -162,5 +166,7 @@ class PodIdentities:
 
     def _look_at(self, touched: set[LabelSet]) -> None:
         self._dirty |= touched
+        if not self._working:  # whoever begins to lead asks for what there is then
+            self._dirty -= {labels for labels in touched if labels not in self.wanted}
         if touched:
             self._wake.set()

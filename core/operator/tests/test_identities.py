@@ -260,6 +260,36 @@ def test_one_that_does_not_lead_makes_nothing(running: Running) -> None:
     asyncio.run(story())
 
 
+def test_one_that_does_not_lead_remembers_only_what_there_is(running: Running) -> None:
+    """Pods come and go for months beside it; when it leads, it makes what is there then."""
+
+    async def story() -> None:
+        async with running() as leader:
+            store: Store = leader.store
+            await room(store, "six")
+            operator = Operator(leader.config, leader.plugins)
+            operator.identity = "second"
+            task = asyncio.create_task(operator.run())
+            pods = operator.tables["pod_shapes"]
+            await pods.initialized.wait()
+            used: Any = operator.identities_in_use[0]
+            other = used.__self__
+            for n in range(3):
+                await store.create(pod("a", "six", app=f"a{n}"))
+                await eventually(lambda: ("six", "a") in pods)
+                await store.delete(ObjectKey("Pod", "six", "a"))
+                await eventually(lambda: ("six", "a") not in pods)
+            await store.create(pod("b", "six", app="b"))
+            await eventually(lambda: ("six", "b") in pods)
+            await asyncio.sleep(0.05)
+            mine = {labels.get("k8s", "app") for labels in other._dirty}
+            assert "b" in mine and not mine & {"a0", "a1", "a2"}
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(story())
+
+
 def test_agents_alone_make_them_by_default(running: Running) -> None:
     """No table of pods, no task."""
 
