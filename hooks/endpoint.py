@@ -44,6 +44,8 @@ def axoneme_label_pod(
 ) -> LabelSet | None:
     """Give or change the identity labels of a pod, by what its objects say and nothing else.
 
+    Of the pod there are namespace, labels, annotations and service account, which pods alike share;
+    its name, node and ports are left empty.
     Called by agents, and by the operator if it makes identities (``identity-management-mode``),
     each plugin seeing the result of the one before: the answer must be the same everywhere.
     ``None`` leaves the labels as they are. No I/O.

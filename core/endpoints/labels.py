@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
+from attrs import evolve
+
 from axoneme.core.config import Config
 from axoneme.core.endpoints.pods import Namespace, Pod
 from axoneme.core.identities.filter import LabelFilter
@@ -47,8 +49,8 @@ def pod_labels(pod: Pod, namespace: Namespace | None, cluster: str) -> LabelSet:
     labels.append(Label(K8S, NAMESPACE_KEY, pod.namespace))
     labels.append(Label(K8S, CLUSTER_KEY, cluster))
     labels.append(Label(K8S, SERVICE_ACCOUNT_KEY, pod.service_account or "default"))
-    # The API server puts this label on every namespace; a folder of manifests may not.
-    own = {METADATA_NAME: pod.namespace, **dict(_labels(namespace))}
+    # The API server puts this label on every namespace; a folder of manifests may not, or lie.
+    own = {**dict(_labels(namespace)), METADATA_NAME: pod.namespace}
     labels += [Label(K8S, f"{NAMESPACE_LABEL_PREFIX}.{k}", v) for k, v in own.items()]
     return LabelSet.of(labels)
 
@@ -74,6 +76,8 @@ class PodLabeller:
     def __call__(self, pod: Pod, namespace: Namespace) -> LabelSet:
         """The labels that make the identity of a pod."""
         labels = self._chosen.apply(pod_labels(pod, namespace, self._cluster))
+        if self._plugins:  # an operator has no more of a pod, so a node shows no more
+            pod = evolve(pod, name="", uid="", node="", named_ports=(), host_ports=())
         for function in self._plugins:
             changed = function(pod=pod, namespace=namespace, labels=labels)
             labels = labels if changed is None else changed

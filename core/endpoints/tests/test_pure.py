@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 from axoneme.core.endpoints import ids as ids_module
 from axoneme.core.endpoints.files import EndpointFiles, SavedEndpoint
 from axoneme.core.endpoints.ids import EndpointIds
-from axoneme.core.endpoints.labels import PodLabeller
+from axoneme.core.endpoints.labels import PodLabeller, pod_labels
 from axoneme.core.endpoints.links import derived_mac, host_name
 from axoneme.core.endpoints.objects import encode_status
-from axoneme.core.endpoints.pods import Namespace, Pod, decode_pod
+from axoneme.core.endpoints.pods import HostPort, Namespace, Pod, decode_pod
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.errors import ConflictError, ExhaustedError, InvalidObjectError
 from axoneme.core.identities.filter import LabelFilter
@@ -45,6 +46,37 @@ def endpoint(number: int = 7) -> Endpoint:
         identity=300,
         named_ports=(NamedPort("http", 8080, "TCP"),),
     )
+
+
+def test_a_plugin_sees_of_a_pod_what_is_the_same_everywhere() -> None:
+    """The operator works labels out once for pods alike, before they have a node."""
+    seen: list[Pod] = []
+
+    def plugin(pod: Pod, namespace: Namespace, labels: LabelSet) -> LabelSet | None:
+        seen.append(pod)
+        return LabelSet.of([*labels, Label("x", "name", pod.name)])
+
+    labeller = PodLabeller("c", LabelFilter.from_option(), [plugin])
+    fields: dict[str, Any] = {
+        "labels": (("app", "web"),),
+        "annotations": (("note", "1"),),
+        "service_account": "shop",
+    }
+    ports = (NamedPort("http", 80, "TCP"),)
+    full = Pod(
+        "shop", "web-1", "u", "n1", named_ports=ports, host_ports=(HostPort(1, 2),), **fields
+    )
+    plain = Pod("shop", "", "", "", **fields)
+    assert labeller(full, Namespace("shop")) == labeller(plain, Namespace("shop"))
+    assert seen == [plain, plain]
+
+
+def test_a_namespace_cannot_call_itself_by_another_name() -> None:
+    """Selectors by name go by this label, which a server enforces and a folder does not."""
+    space = Namespace("shop", (("kubernetes.io/metadata.name", "kube-system"),))
+    labels = pod_labels(Pod("shop", "web", "u", "n1"), space, "c")
+    key = "io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name"
+    assert labels.get("k8s", key) == "shop"
 
 
 def test_users_cannot_write_reserved_labels() -> None:
