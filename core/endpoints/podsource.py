@@ -47,8 +47,9 @@ class PodDirectory:
         return self._complete(request) or await self._wait(request)
 
     def pod(self, endpoint: Endpoint) -> Pod | None:
-        """The pod of an endpoint as it is known now."""
-        return self.pods.get((endpoint.namespace, endpoint.pod)) if endpoint.pod else None
+        """The pod of an endpoint as it is known now; never another one of the same name."""
+        pod = self.pods.get((endpoint.namespace, endpoint.pod)) if endpoint.pod else None
+        return None if pod is None or _other(pod, endpoint) else pod
 
     def labels(self, endpoint: Endpoint) -> LabelSet | None:
         """The identity labels by what is known now; ``None`` when that is not all of it."""
@@ -166,6 +167,6 @@ class EndpointRefresher:
                 self.refresh(endpoint.id)
 
 
-def _other(pod: Pod, request: EndpointRequest) -> bool:
-    """Whether the object is of an earlier pod of the same name."""
-    return bool(request.uid and pod.uid and request.uid != pod.uid)
+def _other(pod: Pod, subject: EndpointRequest | Endpoint) -> bool:
+    """Whether the object is of an earlier, or a later, pod of the same name."""
+    return bool(subject.uid and pod.uid and subject.uid != pod.uid)

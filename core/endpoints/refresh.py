@@ -45,8 +45,8 @@ class EndpointUpdater:
                     if kept and labels == endpoint.labels:
                         return
                     if ahead and ahead[0] == labels and identities.stands_for(ahead[1], labels):
-                        await self._switch(endpoint, *ahead)
-                        ahead = None
+                        taken, ahead = ahead, None
+                        await self._switch(endpoint, *taken)
                         return
                 if ahead is not None:  # the labels have changed once more
                     identities.release(ahead[1])
@@ -68,12 +68,16 @@ class EndpointUpdater:
         return endpoint
 
     async def _switch(self, endpoint: Endpoint, labels: LabelSet, identity: int) -> None:
-        """From one identity to the other; a failure goes back to what was in force."""
+        """From one identity to the other; a failure goes back to what was in force.
+
+        The one that is not in force in the end is released.
+        """
         try:
             changed = self._parts.note(endpoint.id, labels=labels, identity=identity)
             self._parts.realizer.write(changed)
             revision = await self._parts.realizer.settle(changed)
         except BaseException:
+            self._parts.identities.release(identity)
             if self._parts.table.get(endpoint.id) is not None:
                 self._parts.realizer.write(
                     self._parts.note(

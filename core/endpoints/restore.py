@@ -13,6 +13,7 @@ from axoneme.core.endpoints.parts import EndpointParts, holder_of
 from axoneme.core.endpoints.rebuild import EndpointRebuilder
 from axoneme.core.errors import AxonemeError, NetlinkError, NotFoundError, RetryableError
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, EndpointState
+from axoneme.core.model.labels import LabelSet
 from axoneme.core.reconcile.reconciler import backoff
 
 TRIES = 4
@@ -106,10 +107,15 @@ class EndpointRestorer:
             log.info("endpoint gone meanwhile", extra={"endpoint": endpoint.name})
             await self._parts.blocking(self._parts.files.delete, endpoint.id)
             return
+        self._labels(endpoint)  # nothing is claimed for one that has no way back
         self._parts.ids.claim(endpoint.id)
         self._claim_addresses(saved)
-        identity = await self._identity(endpoint)
-        restored = evolve(endpoint, ifindex=index, identity=identity)
+        try:
+            labels, identity = await self._identity(endpoint)
+        except NotFoundError:
+            self._give_back(endpoint)
+            raise
+        restored = evolve(endpoint, ifindex=index, labels=labels, identity=identity)
         self._parts.table.upsert(restored)
         self._parts.realizer.write(restored)
 
@@ -144,12 +150,35 @@ class EndpointRestorer:
             )
             self._parts.given.add(endpoint.id)
 
-    async def _identity(self, endpoint: Endpoint) -> int:
-        """The number of the endpoint's labels; a store that fails is asked again."""
+    def _give_back(self, endpoint: Endpoint) -> None:
+        if endpoint.id in self._parts.given:
+            self._parts.given.discard(endpoint.id)
+        else:
+            pair = AddressPair(endpoint.ipv4, endpoint.ipv6)
+            self._parts.hooks.release(pair, holder_of(endpoint))
+
+    def _labels(self, endpoint: Endpoint) -> LabelSet:
+        """The labels to come back with: those of before, unless nobody will make their identity.
+
+        Where the operator makes them it does for pods as they are now, and for no others: a pod
+        that is gone has none (``NotFoundError``).
+        """
+        identities, pods = self._parts.identities, self._parts.pods
+        if not identities.numbers.follows or identities.lookup(endpoint.labels) is not None:
+            return endpoint.labels
+        if endpoint.pod and pods.pod(endpoint) is None:
+            raise NotFoundError(
+                f"endpoint {endpoint.name} has no identity: its pod is gone, so nobody makes one"
+            )
+        return pods.labels(endpoint) or endpoint.labels
+
+    async def _identity(self, endpoint: Endpoint) -> tuple[LabelSet, int]:
+        """The endpoint's labels and their number; a store that fails is asked again."""
         failures = 0
         while True:
+            labels = self._labels(endpoint)
             try:
-                identity = await self._parts.identities.allocate(endpoint.labels)
+                identity = await self._parts.identities.allocate(labels)
                 break
             except RetryableError as error:
                 failures += 1
@@ -160,4 +189,4 @@ class EndpointRestorer:
                 "identity changed while the agent was away",
                 extra={"endpoint": endpoint.id, "old": endpoint.identity, "new": identity},
             )
-        return identity
+        return labels, identity

@@ -36,13 +36,15 @@ from axoneme.core.errors import (
 )
 from axoneme.core.identities.allocator import IdentityAllocator
 from axoneme.core.identities.filter import LabelFilter
+from axoneme.core.identities.follower import IdentityFollower
 from axoneme.core.identities.maker import IdentityMaker
 from axoneme.core.identities.objects import encode_identity
 from axoneme.core.identities.table import identity_table
 from axoneme.core.ipam.pool import AddressPool
 from axoneme.core.ipcache.ipcache import Ipcache, ipcache_table
 from axoneme.core.model.endpoint import AddressPair, AddressRequest, Endpoint, InterfaceSettings
-from axoneme.core.model.labels import LabelSet
+from axoneme.core.model.identity import Identity
+from axoneme.core.model.labels import Label, LabelSet
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.state import Table, TableRegistry
 from axoneme.core.store.folder import FolderStore
@@ -502,6 +504,95 @@ def test_label_that_changes_during_an_add_is_taken_over(tmp_path: Path) -> None:
         else:
             raise AssertionError("the change is lost")
         await refresher.stop()
+
+    run(tmp_path, work)
+
+
+def by_objects(bench: Bench) -> PodDirectory:
+    """Labels from tables of pods and namespaces, with namespace ``shop`` in it."""
+    directory = PodDirectory(
+        *pod_tables(TableRegistry()),
+        labeller=PodLabeller("c", LabelFilter.from_option()),
+        relabel=lambda _, labels: labels,
+    )
+    directory.namespaces.upsert(Namespace("shop"))
+    bench.manager.parts.pods = directory
+    return directory
+
+
+def test_endpoint_never_takes_labels_of_another_pod_of_its_name(tmp_path: Path) -> None:
+    """A pod deleted by force lives on for a while; its successor has nothing to do with it."""
+
+    async def work(bench: Bench) -> None:
+        directory = by_objects(bench)
+        directory.pods.upsert(Pod("shop", "web", "u1", "n1", labels=(("app", "web"),)))
+        before = await bench.manager.add(request())
+        directory.pods.upsert(Pod("shop", "web", "u2", "n1", labels=(("app", "admin"),)))
+        await bench.manager.refresh(before.id, 0)
+        after = bench.manager.parts.get(before.id)
+        assert (after.labels, after.identity) == (before.labels, before.identity)
+        directory.pods.upsert(Pod("shop", "web", "u1", "n1", labels=(("app", "other"),)))
+        await bench.manager.refresh(before.id, 0)
+        assert bench.manager.parts.get(before.id).labels.get("k8s", "app") == "other"
+
+    run(tmp_path, work)
+
+
+def test_identity_of_an_endpoint_is_in_use_whatever_fails(tmp_path: Path) -> None:
+    """In force, but not written down: the number counts as the endpoint's all the same."""
+
+    async def work(bench: Bench) -> None:
+        endpoint = await bench.manager.add(request())
+        for fail, app in (("save", "a"), ("policy", "b"), ("", "c")):
+            bench.kernel.fail = fail
+            bench.kernel.labels_now = LabelSet.parse([f"k8s:app={app}"])
+            if fail:
+                with pytest.raises(AxonemeError):
+                    await bench.manager.refresh(endpoint.id, 0)
+            else:
+                await bench.manager.refresh(endpoint.id, 0)
+            now = bench.manager.parts.get(endpoint.id)
+            assert bench.identities.in_use == {now.identity}
+            assert bench.identities.labels_of(now.identity) == now.labels
+        bench.kernel.fail = ""
+        await bench.manager.remove("c1:eth0")
+        await bench.manager.drain()
+        assert bench.nothing_left()
+
+    run(tmp_path, work)
+
+
+def test_restore_waits_for_no_identity_that_nobody_makes(tmp_path: Path) -> None:
+    """Where the operator makes them: of a pod that is gone, or that has other labels by now."""
+
+    async def work(bench: Bench) -> None:
+        directory = by_objects(bench)
+        for name in ("gone", "changed", "same"):
+            directory.pods.upsert(Pod("shop", name, name, "n1", labels=(("app", name),)))
+        made = {n: await bench.manager.add(request(n, n)) for n in ("gone", "changed", "same")}
+        bench.manager.close()
+        bench.kernel.addresses.clear()
+        bench.again()
+        numbers = bench.identities.table
+        bench.identities.numbers = IdentityFollower(numbers, patience=5)
+        directory = by_objects(bench)
+        for name in ("changed", "same"):
+            label = ("app", "new" if name == "changed" else name)
+            directory.pods.upsert(Pod("shop", name, name, "n1", labels=(label,)))
+        restoring = asyncio.ensure_future(bench.manager.restore())
+        await asyncio.sleep(0.05)
+        new = LabelSet.of(
+            [x for x in made["changed"].labels if x.key != "app"] + [Label("k8s", "app", "new")]
+        )
+        numbers.upsert(Identity(401, new))  # in whatever order they are restored
+        numbers.upsert(Identity(402, made["same"].labels))
+        assert await restoring == 2
+        found = {e.pod: (e.identity, e.labels) for e in bench.manager.table.rows()}
+        assert found == {"changed": (401, new), "same": (402, made["same"].labels)}
+        assert bench.identities.in_use == {401, 402}
+        assert set(bench.kernel.links) == {made[n].ifname for n in ("changed", "same")}
+        assert len(bench.kernel.addresses) == 2
+        assert len(bench.kernel.files.load()) == 2
 
     run(tmp_path, work)
 
