@@ -50,7 +50,7 @@ class EndpointMaker:
             mtu=request.mtu or self._parts.node.mtu(),
             named_ports=pod.named_ports if pod else (),
             state=EndpointState.WAITING_FOR_IDENTITY,
-            uid=(pod.uid if pod else "") or request.uid,
+            uid=request.uid or (pod.uid if pod else ""),
         )
         labels = self._parts.pods.labels(endpoint)
         if labels is None:

@@ -19,6 +19,7 @@ from axoneme.core.state import Table, TableRegistry
 
 MAX_CONTAINERS: Final = 256
 MAX_PORTS: Final = 1024
+MIRROR: Final = "kubernetes.io/config.mirror"
 
 
 @frozen
@@ -54,6 +55,15 @@ class Namespace:
     name: str
     labels: tuple[tuple[str, str], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()
+
+
+def is_pod(pod: Pod, uid: str) -> bool:
+    """Whether nothing speaks against ``uid``, of a request or an endpoint, being the pod's.
+
+    A kubelet names a static pod by a uid that its object, the mirror, carries in an annotation;
+    the object's own changes whenever somebody deletes it (Kubernetes, static pods).
+    """
+    return not uid or not pod.uid or uid in (pod.uid, dict(pod.annotations).get(MIRROR))
 
 
 def pod_tables(

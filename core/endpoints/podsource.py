@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from axoneme.core.endpoints.labels import INIT, PodLabeller
 from axoneme.core.endpoints.manager import EndpointManager
-from axoneme.core.endpoints.pods import Namespace, Pod
+from axoneme.core.endpoints.pods import Namespace, Pod, is_pod
 from axoneme.core.endpoints.request import EndpointRequest
 from axoneme.core.errors import AxonemeError, NotReadyError
 from axoneme.core.model.endpoint import Endpoint
@@ -49,7 +49,7 @@ class PodDirectory:
     def pod(self, endpoint: Endpoint) -> Pod | None:
         """The pod of an endpoint as it is known now; never another one of the same name."""
         pod = self.pods.get((endpoint.namespace, endpoint.pod)) if endpoint.pod else None
-        return None if pod is None or _other(pod, endpoint) else pod
+        return None if pod is None or not is_pod(pod, endpoint.uid) else pod
 
     def labels(self, endpoint: Endpoint) -> LabelSet | None:
         """The identity labels by what is known now; ``None`` when that is not all of it."""
@@ -63,7 +63,7 @@ class PodDirectory:
     def _complete(self, request: EndpointRequest) -> Pod | None:
         """The pod if all that its labels come from is known."""
         pod = self.pods.get((request.namespace, request.pod))
-        if pod is None or _other(pod, request) or request.namespace not in self.namespaces:
+        if pod is None or not is_pod(pod, request.uid) or request.namespace not in self.namespaces:
             return None
         return pod
 
@@ -165,8 +165,3 @@ class EndpointRefresher:
         for endpoint in self._endpoints.table.rows():
             if endpoint.namespace in touched:
                 self.refresh(endpoint.id)
-
-
-def _other(pod: Pod, subject: EndpointRequest | Endpoint) -> bool:
-    """Whether the object is of an earlier, or a later, pod of the same name."""
-    return bool(subject.uid and pod.uid and subject.uid != pod.uid)

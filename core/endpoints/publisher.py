@@ -24,7 +24,7 @@ from axoneme.core.endpoints.objects import (
     encode_status,
     node_ip,
 )
-from axoneme.core.endpoints.pods import Pod
+from axoneme.core.endpoints.pods import Pod, is_pod
 from axoneme.core.errors import AxonemeError, NotFoundError
 from axoneme.core.ipcache.remote import ClusterEndpoint
 from axoneme.core.model.endpoint import Endpoint, EndpointState
@@ -173,7 +173,7 @@ class EndpointPublisher:
             return
         endpoint = found[0]
         pod = self._pods.get(name)
-        if endpoint.state not in _SHOWN or pod is None or _other(endpoint, pod):
+        if endpoint.state not in _SHOWN or pod is None or not is_pod(pod, endpoint.uid):
             return  # not yet, or the pod of that name is another one, or on another node
         policy = self._policy()
         status = encode_status(
@@ -219,11 +219,6 @@ def owner_uid(obj: ClusterObject) -> str:
         if isinstance(owner, dict) and owner.get("kind") == "Pod":
             return str(owner.get("uid") or "")
     return ""
-
-
-def _other(endpoint: Endpoint, pod: Pod) -> bool:
-    """Whether the pod is another one than the endpoint's, of the same name."""
-    return bool(endpoint.uid and pod.uid and endpoint.uid != pod.uid)
 
 
 def _name(endpoint: Endpoint) -> Name:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from axoneme.core.datapath.attachments import Attachment, attachment_key
 from axoneme.core.endpoints import manager as manager_module
@@ -534,6 +535,33 @@ def test_endpoint_never_takes_labels_of_another_pod_of_its_name(tmp_path: Path) 
         directory.pods.upsert(Pod("shop", "web", "u1", "n1", labels=(("app", "other"),)))
         await bench.manager.refresh(before.id, 0)
         assert bench.manager.parts.get(before.id).labels.get("k8s", "app") == "other"
+
+    run(tmp_path, work)
+
+
+def test_a_static_pod_goes_by_the_uid_that_its_kubelet_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its object has a uid of its own, another one each time that somebody deletes it."""
+
+    async def work(bench: Bench) -> None:
+        directory = by_objects(bench)
+        monkeypatch.setattr(podsource, "PATIENCE", 0.1)
+
+        def mirror(uid: str, app: str, of: str) -> Pod:
+            notes = (("kubernetes.io/config.mirror", of),)
+            return Pod("shop", "web", uid, "n1", labels=(("app", app),), annotations=notes)
+
+        asked = evolve(request(), uid="static")
+        directory.pods.upsert(mirror("u1", "web", "another"))
+        with pytest.raises(NotReadyError):
+            await bench.manager.add(asked)
+        directory.pods.upsert(mirror("u1", "web", "static"))
+        made = await bench.manager.add(asked)
+        for uid, of, expected in (("u2", "static", "new"), ("u3", "another", "new")):
+            directory.pods.upsert(mirror(uid, "new" if uid == "u2" else "wrong", of))
+            await bench.manager.refresh(made.id, 0)
+            assert bench.manager.parts.get(made.id).labels.get("k8s", "app") == expected
 
     run(tmp_path, work)
 

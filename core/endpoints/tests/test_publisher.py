@@ -148,6 +148,19 @@ def test_object_of_an_earlier_pod_is_replaced(tmp_path: Path) -> None:
     run(tmp_path, work)
 
 
+def test_object_of_a_static_pod_follows_its_mirror(tmp_path: Path) -> None:
+    """Whose uid is not the one that the endpoint has of its kubelet."""
+
+    async def work(store: FolderStore, host: Host, _: Host) -> None:
+        notes = (("kubernetes.io/config.mirror", "static"),)
+        host.hold("static")
+        for uid in ("uid-1", "uid-2"):
+            host.pods.upsert(Pod("red", "web-0", uid, "n2", annotations=notes))
+            await until(store, of(host, uid))
+
+    run(tmp_path, work)
+
+
 def test_object_that_is_deleted_or_forged_is_written_again(tmp_path: Path) -> None:
     """Other nodes need it for as long as the endpoint lives."""
 
