@@ -30,7 +30,7 @@ TASK: Final = "endpoint slices that are off"
 GRACE_SECONDS = 300.0
 """Without a reader: for an agent that starts just now, or whose release does not say yet."""
 LOOK_SECONDS = 5.0
-RETRY_SECONDS: Final = 60.0
+RETRY_SECONDS = 60.0
 
 
 def register(operator: Operator) -> None:
@@ -59,7 +59,8 @@ class SliceRemover:
                 if not await self._slices():
                     return
                 await self._serve()
-                await self._delete()
+                while not (self.readers() or await self._delete()):  # noqa: ASYNC110  no event
+                    await asyncio.sleep(RETRY_SECONDS)
             except AxonemeError as error:
                 log.warning("slices not deleted", extra={"error": str(error)})
                 await asyncio.sleep(RETRY_SECONDS)
@@ -100,16 +101,23 @@ class SliceRemover:
                 log.info("slices are off, kept for agents that may read them", extra=extra)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _delete(self) -> None:
-        """Delete slices, unless somebody reads them again."""
-        count = 0
+    async def _delete(self) -> bool:
+        """Delete slices, unless somebody reads them again; false if one is to be tried again."""
+        count = failures = 0
         for obj in await self._slices():
             await self._pace.take()
             if self.readers():
-                return
+                return True
             try:
                 await self._operator.store.delete(obj.key, obj.resource_version)
-            except (ConflictError, NotFoundError):
-                continue  # looked at again
+            except NotFoundError:
+                continue
+            except AxonemeError as error:
+                failures += 1
+                if not isinstance(error, ConflictError):
+                    extra = {"object": str(obj.key), "error": str(error)}
+                    log.warning("slice not deleted", extra=extra)
+                continue
             count += 1
-        log.info("slices deleted", extra={"count": count})
+        log.info("slices deleted", extra={"count": count, "failures": failures})
+        return not failures

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import pytest
 
-from axoneme.core.errors import NotFoundError
+from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.ipcache.slices import KIND
 from axoneme.core.metrics import MetricRegistry
 from axoneme.core.model.objects import ObjectKey
@@ -95,6 +96,46 @@ def test_a_reader_that_comes_back_meanwhile_has_all_of_them(running: Running, ke
             await store.create(node("n3"))
             await until(lambda: count(store, 0))
             await clear(store)
+
+    asyncio.run(asyncio.wait_for(story(), 90))
+
+
+def test_one_that_cannot_be_deleted_brings_no_other_back(
+    running: Running, keys: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named, and tried again; the rest goes meanwhile, for nobody reads them."""
+    monkeypatch.setattr(slice_removal, "RETRY_SECONDS", 0.2)
+    keys["ces-max-ciliumendpoints-per-ces"] = "1"
+
+    async def story() -> None:
+        async with running() as operator:
+            await operator.store.create(node("n1"))
+            for n in range(4):
+                await operator.store.create(endpoint(f"e{n}"))
+            await until(lambda: count(operator.store, 4))
+        keys["enable-cilium-endpoint-slice"] = "false"
+        async with running() as operator:
+            store: Any = operator.store
+            delete, create = store.delete, store.create
+            refused: list[bool] = []
+            made: list[str] = []
+            bad = sorted(await told(store))[0]
+
+            async def refuse(key: ObjectKey, version: str = "") -> None:
+                if key.name == bad and len(refused) < 2:
+                    refused.append(await count(store, 1))
+                    raise StoreError("not now")
+                await delete(key, version)
+
+            async def note(body: Any) -> Any:
+                made.append(body["kind"])
+                return await create(body)
+
+            store.delete, store.create = refuse, note
+            await until(lambda: count(store, 0))
+            assert refused == [False, True] and KIND not in made
+            await clear(store)
+        assert any(bad in str(vars(record)) for record in caplog.records)
 
     asyncio.run(asyncio.wait_for(story(), 90))
 
