@@ -16,6 +16,7 @@ import json
 import logging
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
@@ -118,6 +119,8 @@ class Step:
     names: tuple[str, ...]
     since: float
     """Monotonic seconds."""
+    leaves: bool = False
+    """Whether an endpoint leaves it for another slice."""
 
 
 class SliceWriter:
@@ -193,6 +196,8 @@ class SliceWriter:
                     del plans[namespace]
                 elif not await self._do(namespace, plan.popleft()):
                     self._retry[namespace] = time.monotonic() + RETRY_SECONDS
+                    # An endpoint that moves may not have arrived.
+                    plans[namespace] = deque(step for step in plan if not step.leaves)
 
     def _due(self) -> set[str]:
         """Namespaces to look at; one in which a write failed rests for a while."""
@@ -207,10 +212,15 @@ class SliceWriter:
         now = time.monotonic()
         # What grows first: an endpoint that moves is never in none.
         return deque(
-            Step(name, tuple(n for n, _ in wanted[name]), now)
+            Step(name, tuple(n for n, _ in wanted[name]), now, self._leaves(name, wanted, entries))
             for name in sorted(wanted, key=lambda n: (self._shrinks(n, wanted[n]), n))
             if name not in self._known or self._known[name].entries != wanted[name]
         )
+
+    def _leaves(self, name: str, wanted: Mapping[str, Entries], entries: Mapping[str, str]) -> bool:
+        present = self._known.get(name)
+        held = dict(present.entries).keys() if present is not None else set()
+        return any(n in entries for n in held - dict(wanted[name]).keys())
 
     def _shrinks(self, name: str, entries: Entries) -> bool:
         present = self._known.get(name)

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from axoneme.core.boot import boot
+from axoneme.core.errors import StoreError
 from axoneme.core.ipcache.slices import KIND, decode_slice
 from axoneme.core.model.objects import ObjectKey
+from axoneme.core.operator import Operator
 from axoneme.core.operator.slices import SliceRow, arrange
-from axoneme.core.operator.tests.slice_bench import Running, endpoint, key_of, told, until
+from axoneme.core.operator.tests.slice_bench import (
+    Keys,
+    Running,
+    clear,
+    endpoint,
+    key_of,
+    told,
+    until,
+)
 from axoneme.core.store.model import Store
+from axoneme.core.testing.operators import PATIENCE
 
 
 @given(st.data())
@@ -98,3 +111,48 @@ def test_slices_follow_endpoints_over_restarts_and_accidents(running: Running) -
             await until(sizes)
 
     asyncio.run(asyncio.wait_for(story(), 90))
+
+
+def test_an_endpoint_that_moves_is_in_a_slice_whatever_fails(running: Running, keys: Keys) -> None:
+    """It leaves one only when the other has it; what is gone goes from all that can be written."""
+
+    async def story() -> None:
+        async with running() as operator:
+            for name in ("e0", "e1", "e2"):
+                await operator.store.create(endpoint(name))
+            await until(lambda: everywhere(operator.store, {"e0", "e1", "e2"}))
+        keys["ces-max-ciliumendpoints-per-ces"] = "2"
+        operator = Operator(*boot(keys, {}))
+        store: Any = operator.store
+        create, tried = store.create, asyncio.Event()
+
+        async def refuse(body: Any) -> Any:
+            if body["kind"] != KIND:
+                return await create(body)
+            tried.set()
+            raise StoreError("no room")
+
+        store.create = refuse
+        task = asyncio.create_task(operator.run())
+        await asyncio.wait_for(tried.wait(), PATIENCE)
+        await asyncio.sleep(0.5)
+        assert await everywhere(store, {"e0", "e1", "e2"})
+        store.create = create
+        await until(lambda: slices(store, 2))
+        assert await everywhere(store, {"e0", "e1", "e2"})
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        async with running() as operator:
+            await clear(operator.store)
+
+    asyncio.run(asyncio.wait_for(story(), 90))
+
+
+async def everywhere(store: Store, names: set[str]) -> bool:
+    """Whether slices tell of just these endpoints."""
+    return {name for inside in (await told(store)).values() for name in inside} == names
+
+
+async def slices(store: Store, count: int) -> bool:
+    """Whether there are so many slices."""
+    return len(await told(store)) == count
