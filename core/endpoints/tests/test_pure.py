@@ -90,6 +90,7 @@ def test_users_cannot_write_reserved_labels() -> None:
             ("app", "web"),
             ("io.kubernetes.pod.namespace", "kube-system"),
             ("io.cilium.k8s.namespace.labels.team", "admin"),
+            ("io.cilium.k8s.namespace.labels.level", "one that the namespace has not got"),
             ("io.cilium.k8s.policy.serviceaccount", "root"),
             ("io.cilium.k8s.policy.cluster", "other"),
         ),

@@ -201,6 +201,49 @@ def test_what_pods_have_is_not_collected_and_comes_back(running: Running) -> Non
     asyncio.run(story())
 
 
+def test_what_pods_have_is_no_subject_of_collections(running: Running) -> None:
+    """Before a CiliumEndpoint speaks for it: an agent could not take the mark away."""
+
+    async def story() -> None:
+        async with running(
+            identity_gc_interval="0.1s", identity_heartbeat_timeout="1s"
+        ) as operator:
+            store: Any = operator.store
+            await room(store, "seven")
+            await store.create(pod("a", "seven", app="a"))
+            await until(lambda: same(store, "seven", {"a"}))
+            (number,) = (await made(store, "seven")).values()
+            touched: list[str] = []
+            update, delete = store.update, store.delete
+
+            async def note_update(body: Any) -> Any:
+                touched.append(body["metadata"]["name"])
+                return await update(body)
+
+            async def note_delete(key: ObjectKey, version: str = "") -> None:
+                touched.append(key.name)
+                await delete(key, version)
+
+            store.update, store.delete = note_update, note_delete
+            for other in ("60001", "60002"):  # two whole collections
+                labels = LabelSet.parse([f"k8s:app={other}"])
+                await store.create(encode_identity(int(other), labels))
+                await until(partial(gone, store, other))
+                assert touched.count(other) == 2
+            assert str(number) not in touched
+
+    asyncio.run(story())
+
+
+async def gone(store: Store, name: str) -> bool:
+    """Whether there is no such identity any more."""
+    try:
+        await store.get(ObjectKey(KIND, "", name))
+    except NotFoundError:
+        return True
+    return False
+
+
 def test_a_number_that_goes_to_others_is_replaced(running: Running) -> None:
     """Somebody deletes an identity and takes its number for other labels."""
 
