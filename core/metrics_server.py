@@ -22,14 +22,22 @@ def metrics_server(metrics: MetricRegistry, address: str) -> HttpServer | None:
 
 
 def health_server(
-    port: int, problem: Callable[[], str], host: str = "127.0.0.1"
+    port: int,
+    problem: Callable[[], str],
+    host: str = "127.0.0.1",
+    remark: Callable[[], str] = lambda: "",
 ) -> HttpServer | None:
-    """``/healthz`` on loopback: 200, or 503 with what ``problem`` says; ``None`` for port 0."""
+    """``/healthz`` on loopback: 200, or 503 with what ``problem`` says; ``None`` for port 0.
+
+    ``remark``: what is to be said although all is well.
+    """
     if not port:
         return None
 
     async def healthz(headers: dict[str, str]) -> Answer:
         text = problem()
-        return Answer(f"{text}\n".encode(), 503) if text else Answer(b"ok\n")
+        if text:
+            return Answer(f"{text}\n".encode(), 503)
+        return Answer("\n".join(["ok", *filter(None, [remark()]), ""]).encode())
 
     return HttpServer(host, port, {"/healthz": healthz})

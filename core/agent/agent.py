@@ -103,7 +103,7 @@ class Agent:
         self.services = Services()
         self.tasks = TaskGroupRunner()
         self.metrics = MetricRegistry(config.words("metrics"))
-        self.store = store or open_store(config, plugins)
+        self.store = store or open_store(config, plugins, self.state_dir / "objects")
         self.required: list[Table[Any, Any]] = []
         """Tables whose first full content the start waits for; plugins may add theirs."""
         self.subjects: set[int] = set()
@@ -196,6 +196,7 @@ class Agent:
             namespaces,
             labeller=PodLabeller.of(config, self.plugins.each("axoneme_label_pod")),
             relabel=hooks.relabel,
+            away=self.store.away,
         )
         table = endpoint_table(tables)
         self.realizer = Realizer(
@@ -288,7 +289,10 @@ class Agent:
         """What is missing until CNI can be served; empty when ready."""
         if self.ready.is_set():
             return ""
-        return f"the agent is {self.status}" + (f": {self.node.error}" if self.node.error else "")
+        reasons = (self.node.error, self.store.away())
+        return f"the agent is {self.status}" + "".join(
+            f": {r}" for r in dict.fromkeys(reasons) if r
+        )
 
     def report(self, status: StatusReport) -> None:
         """Add what the agent itself knows to a status report."""

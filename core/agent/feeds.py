@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from axoneme.core.endpoints.pods import decode_namespace, decode_pod
@@ -52,16 +54,23 @@ def _endpoints(agent: Agent) -> Reflector[Any, Any]:
     return Reflector(agent.store, "CiliumEndpoint", table, decode_cluster_endpoint)
 
 
-async def wait_synced(required: list[Table[Any, Any]]) -> None:
-    """Wait until every table that the start depends on has its first full content."""
+async def wait_synced(
+    required: list[Table[Any, Any]], tell: Callable[[str], None] = lambda _: None
+) -> None:
+    """Wait until every table that the start depends on has its first full content.
+
+    ``tell`` hears, again and again, which tables are missing.
+    """
     waiting = {t.name: asyncio.ensure_future(t.initialized.wait()) for t in required}
     try:
-        while True:
-            _, missing = await asyncio.wait(waiting.values(), timeout=10.0)
+        for looks in count(1):
+            _, missing = await asyncio.wait(waiting.values(), timeout=1.0)
             if not missing:
                 return
             names = [n for n, task in waiting.items() if not task.done()]
-            log.warning("still waiting for the store", extra={"tables": names})
+            tell(" ".join(names))
+            if looks % 10 == 0:
+                log.warning("still waiting for the store", extra={"tables": names})
     finally:
         for task in waiting.values():
             task.cancel()

@@ -50,6 +50,7 @@ class Startup:
         """From nothing to ready."""
         agent = self.agent
         await agent.server.start()
+        await self._open_ports()
         agent.tasks.start()
         await self._step("reading the store", self._read_store())
         await self._step("learning its addresses", self._join())
@@ -73,16 +74,20 @@ class Startup:
     async def _read_store(self) -> None:
         agent = self.agent
         agent.reflectors += spawn_reflectors(agent)
-        await wait_synced([agent.tables[name] for name in CORE_TABLES] + agent.required)
+        tables = [agent.tables[name] for name in CORE_TABLES] + agent.required
+        await wait_synced(tables, self._tell_missing)
         agent.nodes.settle()
         agent.tables["cluster_endpoints"].flush()
         agent.synced.set()
+
+    def _tell_missing(self, tables: str) -> None:
+        self.agent.status = f"reading the store, which has not told {tables}"
 
     async def _join(self) -> None:
         """Find the devices, write the node's object, wait for pod CIDRs if somebody needs them."""
         agent = self.agent
         await self._detect()
-        await agent.node.publish()
+        await agent.node.begin()
         agent.tasks.spawn("own Kubernetes node", agent.node.follow_kubernetes)
         if agent.node.needed_families:
             await agent.node.wait_for_cidrs()
@@ -145,8 +150,9 @@ class Startup:
         agent.tasks.spawn("devices", self._watch_devices)
         agent.tasks.spawn("conntrack gc", partial(collect, agent))
         agent.tables["nodes"].subscribe(lambda _: agent.network.request())
-        await self._open_ports()
         await self._announce()
+        if away := agent.store.away():
+            log.warning("ready, from what was saved", extra={"reason": away})
         log.info(
             "agent ready",
             extra={
@@ -184,7 +190,7 @@ class Startup:
 
     async def _watch_devices(self) -> None:
         """Devices come and go; what depends on them follows."""
-        agent = self.agent
+        agent, owed = self.agent, False
         while True:
             await asyncio.sleep(DEVICE_SECONDS)
             before = agent.node.devices
@@ -198,7 +204,9 @@ class Startup:
                 )
                 facts.write_device_attachments(agent)
                 agent.network.request()
-                await agent.node.publish()
+                owed = True
+            if owed:
+                owed = not await agent.node.begin()
 
     def _open_events(self) -> None:
         agent = self.agent
@@ -238,7 +246,11 @@ class Startup:
         agent = self.agent
         servers = (
             metrics_server(agent.metrics, agent.config.text("prometheus-serve-addr")),
-            health_server(agent.config.number("agent-health-port"), agent.why_not_ready),
+            health_server(
+                agent.config.number("agent-health-port"),
+                agent.why_not_ready,
+                remark=agent.store.away,
+            ),
         )
         for server in servers:
             if server is None:

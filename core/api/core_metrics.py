@@ -84,12 +84,24 @@ def _reconcilers(metrics: MetricRegistry, agent: Agent) -> None:
 
 
 def _store(metrics: MetricRegistry, agent: Agent) -> None:
-    """Requests to the API server."""
+    """Requests to the API server, and what is known without it."""
     metrics.collect_counter(
         "k8s_client_api_calls_total",
         "requests to the API server by server, verb and answer",
         ["host", "method", "return_code"],
         lambda: [(labels, float(number)) for labels, number in agent.store.calls().items()],
+    )
+    metrics.collect_gauge(
+        "store_away",
+        "1 while the store cannot be reached, else 0",
+        [],
+        lambda: [((), float(bool(agent.store.away())))],
+    )
+    metrics.collect_gauge(
+        "store_recalled_kinds",
+        "kinds of objects of which only what was saved is known",
+        [],
+        lambda: [((), float(len(agent.store.recalled())))],
     )
 
 

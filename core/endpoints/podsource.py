@@ -34,17 +34,26 @@ class PodDirectory:
         *,
         labeller: PodLabeller,
         relabel: Relabel,
+        away: Callable[[], str] = lambda: "",
     ) -> None:
+        """``away`` says why the store cannot be asked, if it cannot."""
         self.pods = pods
         self.namespaces = namespaces
         self._labeller = labeller
         self._relabel = relabel
+        self._away = away
 
     async def find(self, request: EndpointRequest) -> Pod | None:
         """The pod of a request; its object and its namespace's are waited for for a while."""
         if not request.pod:
             return None
-        return self._complete(request) or await self._wait(request)
+        pod = self._complete(request)
+        if pod is None and (away := self._away()):  # there is nothing to wait for
+            raise NotReadyError(
+                f"pod {request.owner} or its namespace is not known here yet, and {away}",
+                hint="try again when it is back",
+            )
+        return pod or await self._wait(request)
 
     def pod(self, endpoint: Endpoint) -> Pod | None:
         """The pod of an endpoint as it is known now; never another one of the same name."""

@@ -166,6 +166,8 @@ class EndpointRestorer:
         identities, pods = self._parts.identities, self._parts.pods
         if not identities.numbers.follows or identities.lookup(endpoint.labels) is not None:
             return endpoint.labels
+        if identities.numbers.away():  # a pod that is not known may be there all the same
+            return endpoint.labels
         if endpoint.pod and pods.pod(endpoint) is None:
             raise NotFoundError(
                 f"endpoint {endpoint.name} has no identity: its pod is gone, so nobody makes one"
@@ -173,7 +175,10 @@ class EndpointRestorer:
         return pods.labels(endpoint) or endpoint.labels
 
     async def _identity(self, endpoint: Endpoint) -> tuple[LabelSet, int]:
-        """The endpoint's labels and their number; a store that fails is asked again."""
+        """The endpoint's labels and their number; a store that fails is asked again.
+
+        While it, or the operator whose work that is, is away the endpoint keeps what it has.
+        """
         failures = 0
         while True:
             labels = self._labels(endpoint)
@@ -181,6 +186,9 @@ class EndpointRestorer:
                 identity = await self._parts.identities.allocate(labels)
                 break
             except RetryableError as error:
+                if self._parts.identities.adopt(endpoint.identity, endpoint.labels):
+                    labels, identity = endpoint.labels, endpoint.identity
+                    break
                 failures += 1
                 log.warning("identity not confirmed", extra={"error": str(error)})
                 await asyncio.sleep(backoff(failures))

@@ -46,6 +46,14 @@ class Numbers(Protocol):
         """Hear of the operator's mark on an object; true if a user has to take it away."""
         ...
 
+    def away(self) -> str:
+        """Why the store cannot be asked; empty if it can."""
+        ...
+
+    def owes(self, number: int) -> bool:
+        """Whether a mark has not been taken away that a user has to take away."""
+        ...
+
     async def number_of(self, labels: LabelSet) -> int:
         """The number of ``labels``; a ``RetryableError`` when there is none now."""
         ...
@@ -85,6 +93,22 @@ class IdentityAllocator:
             return self._use(await self.numbers.number_of(labels), labels)
         async with self._locks.hold(labels):
             return self._use(await self.numbers.number_of(labels), labels)
+
+    def adopt(self, number: int, labels: LabelSet) -> bool:
+        """Count a user of a number that it has had before, when :meth:`allocate` has failed.
+
+        It is confirmed, or found to be lost, once that can be. False if the number is known to
+        stand for other labels, or if this process could make one: then only :meth:`allocate` tells.
+        """
+        if not number or not self.stands_for(number, labels):
+            return False
+        if not (self.numbers.away() or self.numbers.follows):
+            return False
+        self._use(number, labels)
+        if self.table.get(number) is None:
+            self.table.upsert(Identity(number, labels))
+        self._repair(number)
+        return True
 
     def release(self, number: int) -> None:
         """One user less. The object stays: the operator removes what no node uses."""
@@ -145,8 +169,8 @@ class IdentityAllocator:
         return row
 
     async def close(self) -> None:
-        """Wait for repairs under way, but not for those that others have to do."""
-        for task in self._repairs if self.numbers.follows else ():
+        """Wait for repairs under way, but not for a store that is away, nor for others' work."""
+        for task in self._repairs if self.numbers.follows or self.numbers.away() else ():
             task.cancel()
         await asyncio.gather(*self._repairs, return_exceptions=True)
 
@@ -158,6 +182,8 @@ class IdentityAllocator:
             self._tell(number)
         self._users[number] += 1
         self._mine[number] = labels
+        if self.numbers.owes(number):  # the store could not be asked to take the mark away
+            self._repair(number)
         return number
 
     def _tell(self, number: int) -> None:

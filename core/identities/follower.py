@@ -7,7 +7,7 @@ CiliumIdentities then; it learns a new label set's number from its watch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Final
 
 from axoneme.core.errors import NotReadyError
@@ -25,8 +25,16 @@ class IdentityFollower:
 
     follows = True
 
-    def __init__(self, table: Table[int, Identity], *, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        table: Table[int, Identity],
+        away: Callable[[], str] = lambda: "",
+        *,
+        patience: float = PATIENCE,
+    ) -> None:
+        """``away`` says why the store cannot be heard, if it cannot."""
         self.table = table
+        self.away = away
         self._patience = patience
         self._callers: dict[LabelSet, int] = {}
 
@@ -39,14 +47,23 @@ class IdentityFollower:
         """The operator looks after its own marks."""
         return False
 
+    def owes(self, number: int) -> bool:
+        """Nothing."""
+        return False
+
     async def number_of(self, labels: LabelSet) -> int:
         """The number of ``labels``; ``NotReadyError`` when none comes within the patience."""
+        if known_number(self.table, labels) is None and (away := self.away()):
+            names = " ".join(labels.texts())
+            raise NotReadyError(
+                f"no identity is known for {names}, and {away}", hint="try again when it is back"
+            )
         try:
             async with asyncio.timeout(self._patience):
                 return await self._arrival(labels)
         except TimeoutError:
             raise NotReadyError(
-                f"the operator has made no identity for {', '.join(labels.texts())}",
+                f"the operator has made no identity for {' '.join(labels.texts())}",
                 hint="identity-management-mode is operator: does one lead, and read the same"
                 " keys labels and cluster-name?",
             ) from None

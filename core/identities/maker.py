@@ -24,6 +24,7 @@ from axoneme.core.errors import (
     InvalidObjectError,
     NotFoundError,
     RetryableError,
+    StoreError,
 )
 from axoneme.core.identities.objects import (
     KIND,
@@ -72,6 +73,14 @@ class IdentityMaker:
             self._marked.discard(number)
         return unused
 
+    def away(self) -> str:
+        """Of the store."""
+        return self._store.away()
+
+    def owes(self, number: int) -> bool:
+        """Whether an object of ours has the mark."""
+        return number in self._marked
+
     async def number_of(self, labels: LabelSet) -> int:
         """The number of ``labels``, made if there is none.
 
@@ -79,8 +88,16 @@ class IdentityMaker:
         the store cannot be asked; both may be tried again.
         """
         known = known_number(self.table, labels)
-        if known is not None and (known not in self._marked or await self.keep(known, labels)):
+        away = self._store.away()
+        if known is not None and (
+            known not in self._marked or away or await self.keep(known, labels)
+        ):
             return known
+        if away:  # asking would take minutes, and be in vain
+            names = " ".join(labels.texts())
+            raise StoreError(
+                f"no identity is known for {names}, and {away}", hint="try again when it is back"
+            )
         conflicts = 0
         for number in candidates(labels, self._cluster_id):
             row = self.table.get(number)

@@ -50,4 +50,4 @@ def numbers_of_agent(
             " are not known to the operator",
             hint="the plugin can use hook axoneme_label_pod; or set the mode to both",
         )
-    return IdentityFollower(table)
+    return IdentityFollower(table, store.away)

@@ -27,6 +27,7 @@ from axoneme.core.errors import (
 )
 from axoneme.core.k8s.access import Access
 from axoneme.core.k8s.limits import TokenBucket
+from axoneme.core.k8s.reach import Reach
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 30.0
 REQUEST_SECONDS: Final = 30.0
+CONNECT_SECONDS: Final = 5.0
+"""Who has not taken a connection by then is away."""
 IDEMPOTENT: Final = frozenset({"GET", "PUT", "DELETE"})
 BUFFER: Final = 1 << 18
 """Bytes of a stream that wait to be read, at least."""
@@ -60,10 +63,11 @@ def pause(attempt: int) -> float:
 class ApiClient:
     """One process's connections."""
 
-    def __init__(self, access: Access, limit: TokenBucket | None = None) -> None:
+    def __init__(
+        self, access: Access, limit: TokenBucket | None = None, reach: Reach | None = None
+    ) -> None:
         self.access = access
-        self.problem = ""
-        """Why the server cannot be reached; empty while it can."""
+        self.reach = reach or Reach()
         self.counts: Counter[tuple[str, str, str]] = Counter()
         """Requests so far, by server, verb and answer (``error``: none came)."""
         self._limit = limit
@@ -122,7 +126,8 @@ class ApiClient:
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 await self._unreachable(method, error, attempt)
                 continue
-            self.problem = ""
+            if status < 500:
+                self.reach.heard()
             if status in (429, 503) or (status >= 500 and method in IDEMPOTENT):
                 if attempt + 1 == ATTEMPTS:
                     raise AwayError(f"{what}: the API server says {status} {_words(_text(text))}")
@@ -131,7 +136,7 @@ class ApiClient:
             if status >= 400:
                 raise _error(status, _text(text), what)
             return text
-        raise AwayError(self.problem or f"{what}: no answer")
+        raise AwayError(self.reach.problem or f"{what}: no answer")
 
     async def _once(
         self,
@@ -153,7 +158,7 @@ class ApiClient:
             data=data,
             headers=headers,
             ssl=self.access.context(),
-            timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS),
         ) as answer:
             wait = answer.headers.get("Retry-After", "")
             self.counts[server, method, "error"] -= 1
@@ -162,11 +167,12 @@ class ApiClient:
 
     async def _unreachable(self, method: str, error: Exception, attempt: int) -> None:
         """Another server, a pause; or the end."""
-        self.problem = _unreached(self.access.server, error)
+        problem = _unreached(self.access.server, error)
+        self.reach.lost(problem)
         self.access.next_server()
         safe = method in IDEMPOTENT or isinstance(error, aiohttp.ClientConnectorError)
         if not safe or attempt + 1 == ATTEMPTS:
-            raise AwayError(self.problem) from error
+            raise AwayError(problem) from error
         await asyncio.sleep(pause(attempt))
 
     @asynccontextmanager
@@ -174,7 +180,7 @@ class ApiClient:
         self, path: str, query: Mapping[str, str], silence: float
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """The body of an answer that goes on; ``silence``: seconds without a byte that end it."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_SECONDS, sock_read=silence)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
             async with self._open().get(
                 self.access.server + path,
@@ -189,12 +195,13 @@ class ApiClient:
                     if wait.isdigit():
                         await asyncio.sleep(min(LONGEST_PAUSE, float(wait)))
                     raise _error(answer.status, await answer.text(), path)
-                self.problem = ""
+                self.reach.heard()
                 yield answer.content
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            self.problem = _unreached(self.access.server, error)
+            problem = _unreached(self.access.server, error)
+            self.reach.lost(problem)
             self.access.next_server()
-            raise AwayError(self.problem) from error
+            raise AwayError(problem) from error
 
 
 def _text(body: bytes) -> str:

@@ -8,7 +8,9 @@ A second list is compared with what is known, so whoever listens hears of differ
 Bookmarks move the version on while nothing changes, so a watch can nearly always be taken up again.
 
 What is kept of an object is its slim text (:mod:`axoneme.core.k8s.slim`), a few hundred bytes: it
-is read again for whoever begins to listen later.
+is read again for whoever begins to listen later. With a journal it is on disk as well
+(:mod:`axoneme.core.k8s.saved`): a server that is not heard when this process starts is stood in for
+by what its predecessor knew, until the first list, which is compared with that as any other.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import Any, Final
 from axoneme.core.errors import AxonemeError, InvalidObjectError, NotFoundError
 from axoneme.core.k8s import paths
 from axoneme.core.k8s.client import ApiClient, GoneError, pause
+from axoneme.core.k8s.saved import DamagedError, Journal, gone
 from axoneme.core.k8s.slim import Decoder, decode, encode
 from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.store.kinds import Kind
@@ -43,13 +46,22 @@ SOON: Final = 3
 """Failures that count while a definition is waited for: it comes within seconds."""
 SHORT: Final = 1.0
 """Seconds; a watch that ends sooner is none."""
+PATIENCE: Final = 3.0
+"""Seconds of silence after which what was saved stands in for the server."""
+BATCH: Final = 500
+"""Saved objects that are told in one go."""
 
 
 class Feed:
     """Objects of a kind as they are now, and queues of those who want to hear of changes."""
 
     def __init__(
-        self, client: ApiClient, kind: Kind, namespace: str = "", selector: str = ""
+        self,
+        client: ApiClient,
+        kind: Kind,
+        namespace: str = "",
+        selector: str = "",
+        journal: Journal | None = None,
     ) -> None:
         """``namespace``, and ``selector`` of fields: what they leave out is never sent."""
         self.kind = kind
@@ -58,6 +70,13 @@ class Feed:
         self.lists = 0
         """How often everything was listed; more than once is worth a look."""
         self.problem = ""
+        self.recalled = False
+        """What is known is what a predecessor saved."""
+        self.missing = ""
+        """Why nothing could be recalled although it should have been."""
+        self.journal = journal
+        self._notes: list[bytes] = []
+        """For the journal."""
         self._client = client
         self._path = paths.collection(kind, namespace)
         self._decoder = Decoder(kind.kind)
@@ -87,6 +106,16 @@ class Feed:
 
     async def run(self) -> None:
         """Follow for ever, whatever the server sends: nobody else would notice that this ended."""
+        standing_in = None if self.journal is None else asyncio.create_task(self._stand_in())
+        try:
+            await self._follow()
+        finally:
+            if standing_in is not None:
+                standing_in.cancel()
+            if self.journal is not None:
+                self.journal.close()
+
+    async def _follow(self) -> None:
         while True:
             began = time.monotonic()
             try:
@@ -140,11 +169,13 @@ class Feed:
                 seen.add(self._take(body))
             if not token:
                 break
+            self._save()
         for key in [k for k in self._kept if k not in seen]:
             self._drop(key)
         self._version = version
-        self.problem = ""
+        self.problem, self.recalled = "", False
         self._mark()
+        self._save()
 
     async def _watch(self) -> None:
         query = self._query(
@@ -158,12 +189,16 @@ class Feed:
         async with self._client.stream(path, query, SILENCE) as body:
             self.problem = ""
             async for chunk in body.iter_any():
+                self._client.reach.heard()
                 *lines, rest = (rest + chunk).split(b"\n")
                 if len(rest) > MOST_LINE:
                     raise InvalidObjectError(path, "", f"a line of over {MOST_LINE} bytes")
-                for line in lines:
-                    if line:
-                        self._event(*self._decoder.event(line))
+                try:
+                    for line in lines:
+                        if line:
+                            self._event(*self._decoder.event(line))
+                finally:
+                    self._save()  # before anybody acts on it
                 self._failures = 0
 
     def _event(self, kind: str, body: dict[str, Any]) -> None:
@@ -184,17 +219,68 @@ class Feed:
         old = self._kept.get(obj.key)
         if old != text:
             self._kept[obj.key] = text
+            self._notes.append(text)
             self._tell(StoreEvent("added" if old is None else "modified", obj.key, obj))
         return obj.key
 
     def _drop(self, key: ObjectKey) -> None:
         if self._kept.pop(key, None) is not None:
+            self._notes.append(gone(key.namespace, key.name))
             self._tell(StoreEvent("deleted", key))
 
     def _mark(self) -> None:
         if not self.synced:
             self.synced = True
+            if self.journal is not None:
+                self.journal.begin(self._texts(), fresh=not self.recalled)
+                self._notes.clear()
             self._tell(StoreEvent("synced"))
+
+    # On disk
+
+    def _texts(self) -> list[bytes]:
+        return list(self._kept.values())
+
+    def _save(self) -> None:
+        """What has changed; nothing before all is known."""
+        if self.journal is not None and self.synced and self._notes:
+            self.journal.note(self._notes, self._texts)
+        self._notes.clear()
+
+    async def _stand_in(self) -> None:
+        """Once the server has been silent for too long tell what a predecessor knew."""
+        began, reach = time.monotonic(), self._client.reach
+        while (silent := reach.silence(began)) < PATIENCE:
+            await asyncio.sleep(PATIENCE - silent)
+            if self.synced:
+                return
+        if not reach.problem:
+            server = self._client.access.server
+            reach.lost(f"{server} cannot be reached: no answer for {PATIENCE:.0f} s")
+        assert self.journal is not None
+        try:
+            found = await asyncio.to_thread(self.journal.load)
+        except DamagedError as error:
+            log.warning("saved objects ignored", extra={"error": str(error)})
+            self.missing = f"{self.kind.plural} saved are ignored: {error}"
+            return
+        if found is None:
+            self.missing = f"no {self.kind.plural} were saved"
+            return
+        for count, ((namespace, name), text) in enumerate(found.items()):
+            if count % BATCH == 0:
+                await asyncio.sleep(0)
+            if self.synced:
+                return  # by the server, after all
+            key = ObjectKey(self.kind.kind, intern(namespace), name)
+            if key not in self._kept:
+                self._kept[key] = text
+                self._tell(StoreEvent("added", key, read(self.kind, decode(text))))
+        if not self.synced:
+            self.recalled = True
+            extra = {"kind": self.kind.kind, "objects": len(self._kept), "reason": reach.text()}
+            log.warning("working with saved objects: the API server is away", extra=extra)
+            self._mark()
 
     def _tell(self, event: StoreEvent) -> None:
         for queue in self._queues:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from axoneme.core.k8s.access import Access, open_access
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
     from axoneme.core.config import Config
 
 
-def open_kubernetes(config: Config, kinds: KindRegistry) -> KubernetesStore:
-    """Read credentials, which a bad key makes fail at once; nothing is sent yet."""
+def open_kubernetes(
+    config: Config, kinds: KindRegistry, saved: Path | None = None
+) -> KubernetesStore:
+    """Read credentials, which a bad key makes fail at once; nothing is sent yet.
+
+    ``saved``: where what is watched is kept for a start without a server.
+    """
     path = config.text("k8s-kubeconfig-path")
     servers = tuple(config["k8s-api-server-urls"])
 
@@ -29,4 +35,5 @@ def open_kubernetes(config: Config, kinds: KindRegistry) -> KubernetesStore:
         kinds,
         qps=float(config["k8s-client-qps"]),
         burst=int(config["k8s-client-burst"]),
+        saved=saved,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from axoneme.core.errors import AxonemeError, NotFoundError
@@ -14,12 +15,16 @@ from axoneme.core.k8s.client import APPLY, JSON_PATCH, MERGE_PATCH, ApiClient, p
 from axoneme.core.k8s.feed import PAGE, Feed, read
 from axoneme.core.k8s.leases import Leases
 from axoneme.core.k8s.limits import TokenBucket
+from axoneme.core.k8s.reach import Reach
+from axoneme.core.k8s.saved import Saved
 from axoneme.core.model.objects import EMPTY, ClusterObject, ObjectKey
 from axoneme.core.store import manifest
 from axoneme.core.store.fields import selector
 from axoneme.core.store.kinds import Kind, KindRegistry
 from axoneme.core.store.model import StoreEvent
 
+SECRET: Final = "Secret"  # noqa: S105 - a kind, which is never saved
+TIDY_SECONDS: Final = 60.0
 MANAGER: Final = "axoneme"
 """Whose the fields are that we apply (server-side apply)."""
 
@@ -35,9 +40,12 @@ class KubernetesStore:
         qps: float = 0.0,
         burst: int = 1,
         manager: str = MANAGER,
+        saved: Path | None = None,
     ) -> None:
+        """``saved``: a folder for what is watched: a successor may start without a server."""
         self.kinds = kinds or KindRegistry()
-        self.client = ApiClient(access, TokenBucket(qps, burst))
+        self.client = ApiClient(access, TokenBucket(qps, burst), Reach(saved))
+        self._saved = Saved(saved) if saved is not None else None
         self.feeds: dict[str, Feed] = {}
         self.manager = manager
         self.version = ""
@@ -98,8 +106,13 @@ class KubernetesStore:
         if feed is None:
             if not self.feeds:
                 self._tasks.append(asyncio.create_task(self._learn_version(), name="version"))
+                if self._saved is not None:
+                    self._tasks.append(asyncio.create_task(self._tidy(self._saved), name="tidy"))
             known = paths.known(self.kinds, kind)
-            feed = self.feeds[scope] = Feed(self.client, known, namespace, chosen)
+            journal = None
+            if self._saved is not None and kind != SECRET:
+                journal = self._saved.journal(scope, kind)
+            feed = self.feeds[scope] = Feed(self.client, known, namespace, chosen, journal)
             self._tasks.append(asyncio.create_task(feed.run(), name=f"watch {scope}"))
         return feed
 
@@ -205,6 +218,8 @@ class KubernetesStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._saved is not None:
+            await asyncio.to_thread(self._saved.close)
         await self.client.close()
 
     # What status and metrics say
@@ -225,9 +240,31 @@ class KubernetesStore:
                 self.version = f"{found.get('major')}.{found.get('minor')} ({git}) [{platform}]"
             await asyncio.sleep(pause(5))
 
+    async def _tidy(self, saved: Saved) -> None:
+        """Remove what was saved of feeds that there are no more, once all have heard the server."""
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            if all(f.synced and not f.recalled for f in self.feeds.values()):
+                await asyncio.to_thread(saved.keep_only, tuple(self.feeds))
+                return
+
+    def away(self) -> str:
+        """Why and since when no server answers; empty while one does."""
+        return self.client.reach.away()
+
+    def recalled(self) -> tuple[str, ...]:
+        """Kinds of which only what was saved is known."""
+        return tuple(dict.fromkeys(f.kind.kind for f in self.feeds.values() if f.recalled))
+
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the connection and with watches; empty if nothing is."""
-        found = [self.client.problem, *(f.problem for f in self.feeds.values())]
+        reach, feeds = self.client.reach, self.feeds.values()
+        found = [reach.text()]
+        if recalled := self.recalled():
+            found.append(f"working from what was saved of {len(recalled)} kinds until it is back")
+        found += [f.missing for f in feeds if not f.synced]
+        found += [f.problem for f in feeds if f.problem != reach.problem]
+        found += [f.journal.problem for f in feeds if f.journal is not None]
         return tuple(dict.fromkeys(p for p in found if p))
 
     def _of(self, body: Mapping[str, Any]) -> tuple[Kind, ObjectKey]:

@@ -88,7 +88,7 @@ async def _persist(
                         say(f"{said}; trying again")
                     await asyncio.sleep(pause(min(attempt, 4)))
         except TimeoutError:
-            return None, said or store.client.problem or "no answer"
+            return None, said or store.client.reach.problem or "no answer"
     raise AssertionError("count ends")
 
 

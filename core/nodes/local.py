@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, cast
 
 from axoneme.core.devices import NodeDevices
-from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError
+from axoneme.core.errors import AxonemeError, ConflictError, NotFoundError, RetryableError
 from axoneme.core.model.endpoint import AddressPair
 from axoneme.core.model.node import Node, NodePool
 from axoneme.core.model.objects import ClusterObject, ObjectKey
@@ -25,10 +26,12 @@ from axoneme.core.nodes.objects import KIND, Address, Prefix, encode_addresses, 
 from axoneme.core.nodes.source import IpamSource
 from axoneme.core.reconcile.reconciler import backoff
 from axoneme.core.state import Changes, Table
-from axoneme.core.store.model import Store
+from axoneme.core.store.model import Store, StoreEvent
 
 log = logging.getLogger(__name__)
 
+RECALL_SECONDS: Final = 5.0
+"""For what was saved of the Node object."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -149,6 +152,27 @@ class LocalNode:
             except ConflictError:
                 await asyncio.sleep(0.01)
 
+    async def begin(self) -> bool:
+        """Publish; false if the store is away. Then what was saved of the Node object tells the
+        addresses, and at a start :meth:`keep` writes later.
+        """
+        if not self._store.away():
+            try:
+                await self.publish()
+                return True
+            except RetryableError:
+                if not self._store.away():
+                    raise
+        self.error = f"not published: {self._store.away()}"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RECALL_SECONDS), aclosing(self._node_events()) as events:
+                async for event in events:
+                    if event.obj is not None:
+                        self._learn(event.obj)
+                    if event.type == "synced":
+                        break
+        return False
+
     async def wait_for_cidrs(self) -> None:
         """Wait until every needed family has a pod CIDR, then publish the router addresses."""
         with self._seen.watch() as watch:
@@ -160,6 +184,8 @@ class LocalNode:
                 except TimeoutError:
                     await self._tell_waiting()
                     patience = 10.0
+        if self._store.away():
+            return  # its addresses are in the object already, or :meth:`keep` will write them
         self.error = ""
         await self.publish()
 
@@ -184,7 +210,7 @@ class LocalNode:
     async def follow_kubernetes(self) -> None:
         """Follow the Node object for ever: its labels and addresses become this node's."""
         self._following = True
-        async for event in self._store.watch("Node", self.name):
+        async for event in self._node_events():
             # A kubelet writes its Node every few seconds; what is ours of it hardly ever changes.
             if event.obj is None or not self._learn(event.obj):
                 continue
@@ -192,6 +218,10 @@ class LocalNode:
                 await self.publish()
             except AxonemeError as error:  # :meth:`keep` goes on trying
                 self.error = str(error)
+
+    def _node_events(self) -> AsyncGenerator[StoreEvent, None]:
+        found = self._store.watch("Node", self.name)
+        return cast("AsyncGenerator[StoreEvent, None]", found)  # as all of them are
 
     async def _publish_once(self) -> None:
         key = ObjectKey(KIND, "", self.name)
@@ -261,6 +291,7 @@ class LocalNode:
 
     async def _tell_waiting(self) -> None:
         reason = self.source.why_missing(self.missing_families()) if self.source else ""
+        reason = self._store.away() or reason
         with contextlib.suppress(AxonemeError):
             self.error = (
                 reason

@@ -87,6 +87,14 @@ class FolderStore:
         """The folder."""
         return f"folder {self.engine.root}"
 
+    def away(self) -> str:
+        """A folder is always there."""
+        return ""
+
+    def recalled(self) -> tuple[str, ...]:
+        """What is watched is what there is."""
+        return ()
+
     def problems(self) -> tuple[str, ...]:
         """A folder is always there, or its verbs fail."""
         return ()

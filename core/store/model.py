@@ -98,6 +98,14 @@ class Store(Protocol):
         """What and where it is, for people."""
         ...
 
+    def away(self) -> str:
+        """Why and since when it cannot be asked, for people; empty while it can."""
+        ...
+
+    def recalled(self) -> tuple[str, ...]:
+        """Kinds of which only what was saved before the start is known."""
+        ...
+
     def problems(self) -> tuple[str, ...]:
         """What keeps it from being up to date; empty if nothing does."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from axoneme.core.errors import ConfigError
@@ -14,15 +15,19 @@ if TYPE_CHECKING:
     from axoneme.core.plugins import PluginManager
 
 
-def open_store(config: Config, plugins: PluginManager) -> Store:
-    """Open it, with the kinds that plugins declare."""
+def open_store(config: Config, plugins: PluginManager, saved: Path | None = None) -> Store:
+    """Open it, with the kinds that plugins declare; ``saved`` as in :func:`open_kinds`."""
     kinds = KindRegistry()
     plugins.call("axoneme_register_kinds", kinds=kinds)
-    return open_kinds(config, kinds)
+    return open_kinds(config, kinds, saved)
 
 
-def open_kinds(config: Config, kinds: KindRegistry) -> Store:
-    """Open it with these kinds."""
+def open_kinds(config: Config, kinds: KindRegistry, saved: Path | None = None) -> Store:
+    """Open it with these kinds.
+
+    ``saved``: a folder in which what is watched over a network is kept, so that this process's
+    successor may start while that is down.
+    """
     if config.text("store") == "folder":
         return FolderStore(config.path("store-path"), kinds)
     try:
@@ -32,4 +37,4 @@ def open_kinds(config: Config, kinds: KindRegistry) -> Store:
             f"key store is kubernetes, and a library is missing: {error}",
             hint="pip install 'axoneme[kubernetes]'",
         ) from error
-    return open_kubernetes(config, kinds)
+    return open_kubernetes(config, kinds, saved)
