@@ -152,7 +152,8 @@ class Startup:
         agent.tables["nodes"].subscribe(lambda _: agent.network.request())
         await self._announce()
         if away := agent.store.away():
-            log.warning("ready, from what was saved", extra={"reason": away})
+            extra = {"reason": away, "kinds": len(agent.store.recalled())}
+            log.warning("the API server is away, working from what was saved", extra=extra)
         log.info(
             "agent ready",
             extra={

@@ -44,7 +44,8 @@ PARALLEL = 8
 PATIENCE = 0.5
 """Seconds that objects wait at most while ADDs are under way."""
 
-
+AWAY_SECONDS = 2.0
+"""Between two looks for a store that is away."""
 FULL_SECONDS = 300.0
 """Between two looks at all objects; one that is as it should be is not written."""
 
@@ -83,6 +84,8 @@ class EndpointPublisher:
             self._objects.subscribe(self._objects_changed),
         ]
         try:
+            while self._store.away():  # noqa: ASYNC110  a word, no event; writes in vain delay watches
+                await asyncio.sleep(AWAY_SECONDS)
             await self._objects.initialized.wait()
             full_at = 0.0
             while True:
@@ -93,12 +96,12 @@ class EndpointPublisher:
                 await self._let_pass()
                 self._wake.clear()
                 todo, self._todo = self._todo, set()
-                failed = await self._write_all(todo)
+                failed = todo if self._store.away() else await self._write_all(todo)
                 self._todo |= failed
-                delay = max(0.0, full_at - time.monotonic())
+                delay = backoff(self._failures) if failed else max(0.0, full_at - time.monotonic())
+                delay = AWAY_SECONDS if self._store.away() else delay
                 with contextlib.suppress(TimeoutError):
-                    # wait_for may lose a cancellation
-                    async with asyncio.timeout(backoff(self._failures) if failed else delay):
+                    async with asyncio.timeout(delay):  # wait_for may lose a cancellation
                         await self._wake.wait()
         finally:
             for stop in stops:

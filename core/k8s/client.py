@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import random
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -224,7 +226,9 @@ def _body(text: bytes, what: str) -> dict[str, Any]:
 def _unreached(server: str, error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):  # whose text shows objects of Python
         error = error.os_error
-    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    number = getattr(error, "errno", None) or 0
+    plain = number > 0 and not isinstance(error, ssl.SSLError)  # whose numbers are its own
+    words = os.strerror(number) if plain else str(error) or type(error).__name__
     return f"{server} cannot be reached: {words}"
 
 

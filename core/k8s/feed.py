@@ -278,8 +278,8 @@ class Feed:
                 self._tell(StoreEvent("added", key, read(self.kind, decode(text))))
         if not self.synced:
             self.recalled = True
-            extra = {"kind": self.kind.kind, "objects": len(self._kept), "reason": reach.text()}
-            log.warning("working with saved objects: the API server is away", extra=extra)
+            extra = {"kind": self.kind.kind, "objects": len(self._kept)}
+            log.info("saved objects stand in for the API server", extra=extra)
             self._mark()
 
     def _tell(self, event: StoreEvent) -> None:

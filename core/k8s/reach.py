@@ -55,7 +55,7 @@ class Reach:
         """The same from the first moment on."""
         if not self.problem or self.since is None:
             return ""
-        return f"{self.problem} (since {self.since:%Y-%m-%d %H:%M:%S} UTC)"
+        return f"the API server {self.problem} (since {self.since:%Y-%m-%d %H:%M:%S} UTC)"
 
     @property
     def seconds(self) -> float:
