@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from axoneme.core.lab import cni, netns
+from axoneme.core.lab import cni
 from axoneme.core.lab.model import Lab
-from axoneme.core.lab.paths import WORLD, LabPaths
-from axoneme.core.lab.stores import LabServer
-from tests.services.modes import LabRun
+from axoneme.core.lab.paths import LabPaths
+from tests.cluster.kubernetes import OnKubernetes, eventually
 
 pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.needs("kubernetes")]
 
@@ -61,41 +56,11 @@ spec:
 """
 
 
-class OnKubernetes(LabRun):
-    """Whose objects live at an API server."""
-
-    def __enter__(self) -> OnKubernetes:
-        try:
-            self.run("lab", "up", "--store", "kubernetes")
-            self.apply(MANIFEST)
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def kubectl(self, *arguments: str) -> str:
-        """The real command."""
-        return self.run("lab", "kubectl", *arguments)
-
-    def verdict(self, pod: str) -> str:
-        """Of a connection from a pod to the service."""
-        probe = ("lab", "probe", f"shop/{pod}", "shop/web", "--port", "80", "-o", "json")
-        return str(json.loads(self.run(*probe, check=False))["verdict"])
-
-
 @pytest.fixture(scope="module")
 def lab() -> Iterator[OnKubernetes]:
     """Two nodes."""
-    with OnKubernetes(f"axk{os.getpid() % 100000}", "snat", "tunnel") as running:
+    with OnKubernetes(f"axk{os.getpid() % 100000}", MANIFEST) as running:
         yield running
-
-
-def eventually(read: Callable[[], object], wanted: object) -> None:
-    """Within some seconds."""
-    end = time.monotonic() + 20
-    while (found := read()) != wanted and time.monotonic() < end:
-        time.sleep(0.2)
-    assert found == wanted
 
 
 def test_objects_are_those_of_any_cluster(lab: OnKubernetes) -> None:
@@ -123,21 +88,6 @@ def test_a_label_by_kubectl_changes_identity_and_policy(lab: OnKubernetes) -> No
     eventually(lambda: lab.verdict("other"), "denied")
 
 
-def store_health(lab: OnKubernetes) -> str:
-    """What node1 says of the API server."""
-    report = json.loads(lab.run("status", "--node", "node1", "-o", "json", check=False))
-    return str(next((c["health"] for c in report["components"] if c["name"] == "store"), "Ok"))
-
-
-def kill_server(lab: OnKubernetes) -> None:
-    """The API server of this lab, without a warning."""
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            words = (process / "cmdline").read_bytes()
-            if b"kube-apiserver\0" in words and f"/{lab.name}/".encode() in words:
-                os.kill(int(process.name), signal.SIGKILL)
-
-
 def test_without_its_server_a_node_goes_on_and_catches_up(
     lab: OnKubernetes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,8 +97,8 @@ def test_without_its_server_a_node_goes_on_and_catches_up(
     running = Lab.load(paths)
     record = next(r for r in running.pods() if r.full_name == "shop/other")
     web = lab.kubectl("get", "svc", "web", "-n", "shop", "-o", "jsonpath={.spec.clusterIP}")
-    kill_server(lab)
-    eventually(lambda: store_health(lab), "Warning")
+    lab.kill_server()
+    eventually(lab.store_health, "Warning")
 
     def answer(pod: str) -> str:
         fetch = ("curl", "-s", "-m", "3", f"http://{web}/")
@@ -160,8 +110,8 @@ def test_without_its_server_a_node_goes_on_and_catches_up(
     cni.delete(paths, record)
     addresses = cni.add_once(paths, record)
     assert addresses and answer("other") == ""
-    netns.run_in(paths.netns(WORLD), LabServer(paths).start_api)
-    eventually(lambda: store_health(lab), "Ok")
+    lab.start_server(paths)
+    eventually(lab.store_health, "Ok")
     path = "jsonpath={.status.networking.addressing[0].ipv4}"
     eventually(
         lambda: lab.kubectl("get", "cep", "other", "-n", "shop", "-o", path), str(addresses[0])
