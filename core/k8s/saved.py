@@ -38,7 +38,7 @@ from axoneme.core.k8s.slim import KINDS
 log = logging.getLogger(__name__)
 
 FORMAT: Final = 1
-LEAST: Final = 1 << 20
+LEAST: Final = 1 << 18
 """Bytes that a log may grow by before a new base is worth its work, at least."""
 RETRY: Final = 60.0
 """Seconds after which a folder that could not be written to is tried again."""

@@ -109,6 +109,11 @@ class Shop(OnKubernetes):
                     entry.pop(counter, None)
         return found
 
+    def gauge(self, name: str, node: str = "node1") -> float:
+        """A metric without labels."""
+        rows = json.loads(self.run("metrics", "list", name, "--node", node, "-o", "json"))
+        return float(next(r["value"] for r in rows if r["name"] == f"axoneme_{name}"))
+
     def healthz(self, node: str = "node1") -> str:
         """Code and text of the probes' address."""
         curl = ("curl", "-s", "-w", "%{http_code}", "http://127.0.0.1:9879/healthz")
@@ -169,14 +174,15 @@ def test_agents_start_without_the_server_and_go_on(lab: Shop) -> None:
     before = {node: lab.kernel(node) for node in ("node1", "node2")}
     ids = json.loads(lab.run("endpoint", "list", "--node", "node1", "-o", "json"))
     with lab.under_load() as result, lab.outage():
-        for node in ("node1", "node2"):
-            lab.run("lab", "agent", node, "kill")
-            lab.run("lab", "agent", node, "start")
+        lab.run("lab", "agent", "node1", "kill")
+        lab.run("lab", "agent", "node1", "start")
+        lab.run("lab", "agent", "node2", "restart")  # which ends in order, too
         for node in ("node1", "node2"):
             told = lab.status(node)["store"]
             assert "the API server https://172.18.0.1:6443 cannot be reached: Connection" in told
             assert "(since 2" in told and "working from what was saved of" in told
             assert lab.kernel(node) == before[node]
+        assert (lab.gauge("store_away"), lab.gauge("store_recalled_kinds") > 5) == (1, True)
         text = lab.healthz()
         assert text.startswith("ok\n") and "cannot be reached" in text and text.endswith("200")
         found = json.loads(lab.run("endpoint", "list", "--node", "node1", "-o", "json"))
@@ -193,6 +199,7 @@ def test_agents_start_without_the_server_and_go_on(lab: Shop) -> None:
     )
     assert lab.verdicts() == (True, False)
     assert lab.healthz() == "ok\n200"
+    assert (lab.gauge("store_away"), lab.gauge("store_recalled_kinds")) == (0, 0)
 
 
 def _pods_come_and_go(lab: Shop) -> None:
@@ -253,6 +260,7 @@ def test_damaged_files_make_the_start_wait_and_change_nothing(lab: Shop) -> None
             eventually(lambda: waits in lab.status("node2")["agent"], True)
             text = lab.healthz("node2")
             assert "which has not told policies" in text and text.endswith("503")
+            assert lab.gauge("store_away", "node2") == 1
             with pytest.raises(cni.CniError, match=r"not ready.*cannot be reached") as told:
                 cni.add_once(lab.paths, lab.pod("server"))
             assert told.value.code == cni.TRY_AGAIN_LATER
