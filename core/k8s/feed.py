@@ -256,7 +256,7 @@ class Feed:
                 return
         if not reach.problem:
             server = self._client.access.server
-            reach.lost(f"{server} cannot be reached: no answer for {PATIENCE:.0f} s")
+            reach.lost(f"{server} cannot be reached: no good answer", ago=PATIENCE)
         assert self.journal is not None
         try:
             found = await asyncio.to_thread(self.journal.load)

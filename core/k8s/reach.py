@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -27,11 +27,11 @@ class Reach:
         self._lost_at = 0.0
         self._heard_at = 0.0
 
-    def lost(self, problem: str) -> None:
-        """A request that nobody answered."""
+    def lost(self, problem: str, ago: float = 0.0) -> None:
+        """A request that nobody answered, or has answered for so many seconds."""
         if not self.problem:
-            self.since = self._before or datetime.now(UTC)
-            self._lost_at = time.monotonic()
+            self.since = self._before or datetime.now(UTC) - timedelta(seconds=ago)
+            self._lost_at = time.monotonic() - ago
             self._note(self.since)
         self.problem = problem
 

@@ -30,6 +30,8 @@ from axoneme.core.store.model import Store, StoreEvent
 
 log = logging.getLogger(__name__)
 
+PUBLISH_SECONDS: Final = 10.0
+"""That a start waits for the first time, before it goes on."""
 RECALL_SECONDS: Final = 5.0
 """For what was saved of the Node object."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -57,6 +59,7 @@ class LocalNode:
         self._kubernetes: tuple[Address, ...] = ()
         self._node: ClusterObject | None = None
         self._following = False
+        self._published = False
         self._labels: dict[str, str] | None = None
         self._kept: Node | None = None
         self._listeners: list[Callable[[tuple[Prefix, ...]], None]] = []
@@ -146,6 +149,7 @@ class LocalNode:
         while True:
             try:
                 await self._publish_once()
+                self._published = True
                 if not self.missing_families():
                     self.error = ""
                 return
@@ -158,12 +162,15 @@ class LocalNode:
         """
         if not self._store.away():
             try:
-                await self.publish()
+                async with asyncio.timeout(PUBLISH_SECONDS):
+                    await self.publish()
                 return True
             except RetryableError:
                 if not self._store.away():
                     raise
-        self.error = f"not published: {self._store.away()}"
+            except TimeoutError:
+                log.warning("the store takes long to answer", extra={"node": self.name})
+        self.error = f"not published: {self._store.away() or 'the store takes long to answer'}"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RECALL_SECONDS), aclosing(self._node_events()) as events:
                 async for event in events:
@@ -182,12 +189,12 @@ class LocalNode:
                     async with asyncio.timeout(patience):  # wait_for may lose a cancellation
                         await watch.next()
                 except TimeoutError:
+                    if not self._published:  # nobody gives any to a node that is not there
+                        await self.begin()
                     await self._tell_waiting()
-                    patience = 10.0
-        if self._store.away():
-            return  # its addresses are in the object already, or :meth:`keep` will write them
+                    patience = 10.0 if self._published else 1.0
         self.error = ""
-        await self.publish()
+        await self.begin()
 
     async def keep(self) -> None:
         """Follow the object for ever: written again when somebody removes or changes it."""

@@ -77,6 +77,36 @@ def test_a_node_begins_with_what_was_saved_and_writes_later(tmp_path: Path) -> N
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
+def test_a_node_that_nobody_knows_is_made_when_the_store_is_back(tmp_path: Path) -> None:
+    """It waits for ranges, says for whom, and must not wait for what it has to write itself."""
+
+    async def main() -> None:
+        store = AwayStore(tmp_path)
+        seen, _ = node_tables(TableRegistry())
+        node = LocalNode("n1", store, seen, ipv4=True, ipv6=False)
+        node.devices = NodeDevices((ETH0,))
+        node.needed_families = node.families
+        reflector = Reflector(store, "CiliumNode", seen, lambda o: decode_node(o, "n1"))
+        follow = asyncio.ensure_future(reflector.run())
+        await seen.initialized.wait()
+        store.gone = True
+        assert not await node.begin()
+        waiting = asyncio.ensure_future(node.wait_for_cidrs())
+        await asyncio.sleep(1.5)
+        assert "cannot be reached" in node.error
+        store.gone = False
+        while seen.get("n1") is None:
+            await asyncio.sleep(0.05)
+        await store.patch(ObjectKey("CiliumNode", "", "n1"), {"spec": OWN["spec"]})
+        await waiting
+        assert (node.error, [str(a) for a in node.routers]) == ("", ["10.244.1.1"])
+        follow.cancel()
+        await asyncio.gather(follow, return_exceptions=True)
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
 def test_a_store_that_refuses_ends_the_start(tmp_path: Path) -> None:
     """That is no outage: somebody has to do something about it."""
 
