@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from axoneme.core.endpoints.labels import PodLabeller
 from axoneme.core.endpoints.pods import Namespace, Pod, pod_tables
 from axoneme.core.endpoints.podsource import PodDirectory
 from axoneme.core.endpoints.tests.test_manager import Bench, request
@@ -103,8 +104,7 @@ def test_a_pod_that_is_not_known_is_refused_at_once(
         node.manager.parts.pods = PodDirectory(
             pods,
             namespaces,
-            cluster="c",
-            chosen=LabelFilter.from_option(),
+            labeller=PodLabeller("c", LabelFilter.from_option()),
             relabel=lambda _, labels: labels,
             away=node.store.away,
         )

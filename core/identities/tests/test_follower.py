@@ -75,6 +75,26 @@ def test_what_does_not_come_is_an_error_that_says_who_has_to_act() -> None:
     run(work)
 
 
+def test_a_server_that_is_away_is_not_waited_for() -> None:
+    """A restored endpoint keeps what it has, unless that is known to be somebody else's."""
+
+    async def work() -> None:
+        agent = Agent()
+        agent.follower.away = lambda: "the server is away"
+        with pytest.raises(NotReadyError, match=r"k8s:app=web, and the server is away"):
+            await agent.allocator.allocate(WEB)
+        agent.table.upsert(Identity(301, DB))
+        assert not agent.allocator.adopt(301, WEB)
+        assert agent.allocator.adopt(300, WEB)
+        assert agent.allocator.in_use == {300} and agent.allocator.labels_of(300) == WEB
+        await turns()
+        agent.table.upsert(Identity(300, DB))  # what is heard later
+        await turns()
+        assert agent.lost == [300]
+
+    run(work)
+
+
 def test_a_number_that_vanishes_is_kept_until_there_is_another() -> None:
     """The same one comes back: nothing happens. Another one: users are told."""
 
