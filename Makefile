@@ -16,7 +16,8 @@ demo: setup ## two nodes, pods, policies, the matrix and the drops; cleans up
 
 test: setup ## every test; what is skipped is listed with the missing capability
 	@scripts/build-kubernetes >/dev/null || echo "tests with a real Kubernetes are skipped"
-	$(PYTEST) -n 2 --dist loadscope -q -m "not serial"
+	$(PYTEST) -n 2 --dist loadscope -q -m "not serial and not lab"
+	$(PYTEST) -n 2 --dist loadfile -q -m lab
 	$(PYTEST) -q -m serial
 
 test-node: setup ## two nodes with real kubelets: image, chart, pods, upgrade (once 15 min of building)
@@ -24,7 +25,7 @@ test-node: setup ## two nodes with real kubelets: image, chart, pods, upgrade (o
 	$(PYTEST) -q -s -m "" tests/node
 
 test-fast: setup ## tests that need no kernel
-	$(PYTEST) -n 2 -q -m "not serial and not root and not slow"
+	$(PYTEST) -n 2 -q -m "not serial and not lab and not root and not slow"
 
 lint: setup ## ruff, import contracts
 	.venv/bin/ruff check .

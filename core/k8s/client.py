@@ -37,7 +37,7 @@ ATTEMPTS: Final = 5
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 30.0
 REQUEST_SECONDS: Final = 30.0
-CONNECT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 10.0
 """Who has not taken a connection by then is away."""
 IDEMPOTENT: Final = frozenset({"GET", "PUT", "DELETE"})
 BUFFER: Final = 1 << 18

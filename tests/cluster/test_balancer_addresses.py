@@ -16,7 +16,7 @@ from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store.sync import SyncStore
 from tests.cluster.conftest import NAME, Cluster
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "services"
 

@@ -25,7 +25,7 @@ from tests.cluster.kubernetes import OnKubernetes, eventually
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.serial,
+    pytest.mark.lab,
     pytest.mark.slow,
     pytest.mark.needs("kubernetes"),
 ]

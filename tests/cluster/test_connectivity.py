@@ -11,7 +11,7 @@ import pytest
 
 from tests.services.modes import LabRun
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 BREAK = """
 apiVersion: cilium.io/v2

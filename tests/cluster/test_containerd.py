@@ -35,7 +35,7 @@ GREETING = b"hello from a real container"
 MISSING = [x for x in ("containerd", "ctr", "runc") if shutil.which(x) is None]
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.serial,
+    pytest.mark.lab,
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}"),
     pytest.mark.skipif(not BUSYBOX.exists(), reason="not installed: busybox-static"),

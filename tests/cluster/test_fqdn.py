@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.conftest import NAME, Cluster
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 SPACE = f"axo-{NAME}-dns"
 DNS = {4: "172.18.0.53", 6: "fd00:18::53"}

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.conftest import Cluster
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 SERVER = Path(__file__).with_name("dns_server.py")
 WEB = {4: "198.51.100.1", 6: "2001:db8:51::1"}

@@ -16,7 +16,7 @@ from axoneme.core.lab.model import Lab
 from axoneme.core.lab.paths import LabPaths
 from axoneme.core.store.sync import SyncStore
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "policies"
 PODS = """

@@ -21,7 +21,7 @@ from axoneme.core.lab import agents, cni, netns, processes
 from axoneme.core.lab.model import Lab, PodRecord
 from axoneme.core.lab.paths import NETNS_DIR, LabPaths
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 KILLS = 100
 MANIFEST = """

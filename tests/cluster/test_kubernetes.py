@@ -13,7 +13,7 @@ from axoneme.core.lab.model import Lab
 from axoneme.core.lab.paths import LabPaths
 from tests.cluster.kubernetes import OnKubernetes, eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.needs("kubernetes")]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.needs("kubernetes")]
 
 MANIFEST = """
 apiVersion: v1

@@ -11,7 +11,7 @@ import pytest
 
 from tests.services.modes import LabRun
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 ADDRESSES = ("172.18.0.230", "fd00:18::e6")
 MANIFEST = """

@@ -12,7 +12,7 @@ import pytest
 
 from tests.services.modes import LabRun
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 MANIFEST = """
 apiVersion: apps/v1

@@ -20,7 +20,7 @@ from axoneme.core.lab.paths import LabPaths
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store.sync import SyncStore
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 Manifest = dict[str, Any]
 

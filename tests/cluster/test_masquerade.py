@@ -14,7 +14,7 @@ import pytest
 
 from tests.services.modes import LabRun
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 WORLD = {4: "198.51.100.1", 6: "2001:db8:51::1"}
 NODE = {4: "172.18.0.2", 6: "fd00:18::2"}

@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.serial,
+    pytest.mark.lab,
     pytest.mark.slow,
     pytest.mark.needs("kubernetes"),
 ]

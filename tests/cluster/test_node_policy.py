@@ -13,7 +13,7 @@ import pytest
 from axoneme.core.model.objects import ObjectKey
 from axoneme.core.store.sync import SyncStore
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 EXAMPLES = Path(__file__).parents[2] / "deploy" / "examples" / "policies"
 NODES = ("node1", "node2", "node3")

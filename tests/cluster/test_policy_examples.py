@@ -24,7 +24,7 @@ from axoneme.core.lab.paths import LabPaths
 from axoneme.core.lab.targets import Place
 from axoneme.core.store.sync import SyncStore
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "deploy" / "examples" / "policies"

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 
 from tests.services.modes import LabRun
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 VIP = "10.96.100.1"
 
@@ -27,12 +29,19 @@ def lab() -> Iterator[LabRun]:
         yield running
 
 
-def test_database_sessions_survive_the_agent(lab: LabRun, tmp_path: Path) -> None:
+@contextmanager
+def own_folder() -> Iterator[Path]:
+    """Which another user can reach: pytest closes the way to its own at each start."""
+    with tempfile.TemporaryDirectory(prefix="axot") as folder:
+        yield Path(folder)
+
+
+def test_database_sessions_survive_the_agent(lab: LabRun) -> None:
     """PostgreSQL by ClusterIP from a pod, by NodePort from outside: the agent is killed
     between two statements."""
     if not PSQL:
         pytest.skip("PostgreSQL is not installed (Debian package postgresql)")
-    with postgres(lab, tmp_path) as database:
+    with own_folder() as folder, postgres(lab, folder) as database:
         inside = database.session(("lab", "exec", "client"), DB, 5432)
         outside = database.session(("lab", "client", "ann"), "172.18.0.2", 30432)
         assert inside.ask("create table t(n int); insert into t values (1); select n from t") == "1"

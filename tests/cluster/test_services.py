@@ -12,7 +12,7 @@ import pytest
 
 from tests.services.modes import LabRun, look, problem
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 VIP = "10.96.100.1"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.serial]
+pytestmark = [pytest.mark.root, pytest.mark.lab]
 
 VALUE = "correct-horse-battery-staple"
 ENCODED = base64.b64encode(VALUE.encode()).decode()

@@ -18,7 +18,7 @@ from axoneme.core.api import client
 from axoneme.core.lab.paths import LabPaths
 from axoneme.core.lab.underlay import WORLD4, WORLD6
 
-pytestmark = [pytest.mark.root, pytest.mark.serial, pytest.mark.slow]
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "three-tiers.yaml"
 POLICIES = ("NetworkPolicy", "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy",
