@@ -59,15 +59,20 @@ class KubernetesStore:
 
     async def list(self, kind: str, namespace: str = "") -> list[ClusterObject]:
         """Every object of a kind, or of one namespace, in pages."""
-        known, found, token = paths.known(self.kinds, kind), [], ""
+        return [obj async for obj in self.each(kind, namespace)]
+
+    async def each(self, kind: str, namespace: str = "") -> AsyncIterator[ClusterObject]:
+        """The same one by one; a page of them is held at a time."""
+        known, token = paths.known(self.kinds, kind), ""
+        path = paths.collection(known, namespace)
         while True:
             query = {"limit": PAGE} | ({"continue": token} if token else {})
-            path = paths.collection(known, namespace)
             page = await self.client.call("GET", path, known.plural, query=query)
-            found += [read(known, body) for body in page.get("items") or ()]
+            for body in page.get("items") or ():
+                yield read(known, body)
             token = str((page.get("metadata") or {}).get("continue") or "")
             if not token:
-                return found
+                return
 
     async def get(self, key: ObjectKey) -> ClusterObject:
         """One object."""

@@ -56,13 +56,13 @@ class Collector:
         operator = self._operator
         await operator.nodes.initialized.wait()
         store = operator.store
-        pods = {(p.key.namespace, p.key.name): p for p in await store.list("Pod")}
+        pods = {(p.key.namespace, p.key.name): p.uid async for p in store.each("Pod")}
         addresses = {str(a) for n in operator.nodes.rows() for a in n.addresses}
         # A node whose object nobody can read now may hold any address: no word on nodes then.
         nodes = None if operator.node_objects.errors else addresses
         gone = {
             obj.key: obj.resource_version
-            for obj in await store.list("CiliumEndpoint")
+            async for obj in store.each("CiliumEndpoint")
             if _is_stale(obj, pods.get((obj.key.namespace, obj.key.name)), nodes)
         }
         await self._remove({k: v for k, v in gone.items() if k in self._suspects})
@@ -72,12 +72,16 @@ class Collector:
         """CiliumNodes that a Node object owned which is gone."""
         store = self._operator.store
         gone: dict[ObjectKey, str] = {}
-        for obj in await store.list("CiliumNode"):
+        there = {n.key.name: n.uid async for n in store.each("Node")}
+        async for obj in store.each("CiliumNode"):
             owner = next((o for o in _owners(obj) if o.get("kind") == "Node"), None)
             if owner is None:
                 continue
-            try:
-                node = await store.get(ObjectKey("Node", "", str(owner.get("name"))))
+            name = str(owner.get("name"))
+            if name in there and there[name] == owner.get("uid"):
+                continue
+            try:  # not in the list: it may be one that cannot be read
+                node = await store.get(ObjectKey("Node", "", name))
             except NotFoundError:
                 gone[obj.key] = obj.resource_version
                 continue
@@ -101,13 +105,17 @@ class Collector:
             log.info("object collected", extra={"object": str(key)})
 
 
-def _is_stale(obj: ClusterObject, pod: ClusterObject | None, nodes: set[str] | None) -> bool:
-    """Whether nothing stands behind a CiliumEndpoint; ``nodes``: the addresses, if all known."""
+def _is_stale(obj: ClusterObject, uid: str | None, nodes: set[str] | None) -> bool:
+    """Whether nothing stands behind a CiliumEndpoint.
+
+    ``uid`` is that of the pod of its name, ``None`` if there is none; ``nodes`` are the addresses
+    of nodes, if all are known.
+    """
     owner = next((o for o in _owners(obj) if o.get("kind") == "Pod"), None)
     if owner is not None:
-        if pod is None:
+        if uid is None:
             return True
-        if owner.get("uid") and pod.uid and owner["uid"] != pod.uid:
+        if owner.get("uid") and uid and owner["uid"] != uid:
             return True
     networking = obj.status.get("networking")
     node = networking.get("node") if isinstance(networking, dict) else None

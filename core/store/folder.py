@@ -47,6 +47,11 @@ class FolderStore:
         """Every good object of a kind."""
         return await self._do(self.engine.list, kind)
 
+    async def each(self, kind: str) -> AsyncIterator[ClusterObject]:
+        """The same one by one."""
+        for obj in await self.list(kind):
+            yield obj
+
     async def get(self, key: ObjectKey) -> ClusterObject:
         """One object."""
         return await self._do(self.engine.read, key)

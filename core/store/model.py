@@ -35,6 +35,10 @@ class Store(Protocol):
         """Every good object of a kind."""
         ...
 
+    def each(self, kind: str) -> AsyncIterator[ClusterObject]:
+        """The same one by one, for kinds of which there are too many to hold."""
+        ...
+
     async def get(self, key: ObjectKey) -> ClusterObject:
         """One object; ``NotFoundError``."""
         ...

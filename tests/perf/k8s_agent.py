@@ -225,15 +225,16 @@ async def run(url: str, mode: str) -> Numbers:
         }
         path = Path(folder) / "kubeconfig"
         path.write_text(yaml.safe_dump(config))
-        store = KubernetesStore(await open_access(str(path)))
-    try:
-        async with asyncio.TaskGroup() as group:  # a reflector that fails ends it all
-            side = Side(url, store, group)
-            found = await MODES[mode](side)
-            for task in side.tasks:
-                task.cancel()
-    finally:
-        await store.close()
+        saved = None if mode == "shapes" else Path(folder) / "objects"  # operators save nothing
+        store = KubernetesStore(await open_access(str(path)), saved=saved)
+        try:
+            async with asyncio.TaskGroup() as group:  # a reflector that fails ends it all
+                side = Side(url, store, group)
+                found = await MODES[mode](side)
+                for task in side.tasks:
+                    task.cancel()
+        finally:
+            await store.close()
     return found
 
 

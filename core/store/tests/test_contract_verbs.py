@@ -21,6 +21,7 @@ def test_what_is_created_is_read_back(opener: Opener) -> None:
         assert (found.uid, found.resource_version) == (made.uid, made.resource_version)
         assert found.uid
         assert key(one) in [o.key for o in await store.list("ConfigMap")]
+        assert key(one) in [o.key async for o in store.each("ConfigMap")]
 
     run(opener, work)
 
