@@ -74,6 +74,8 @@ class EndpointPublisher:
         self._busy = busy
         self._failures = 0
         self._todo: set[Name] = set()
+        self._failed: set[Name] = set()
+        """Tried again after a pause that others' changes do not cut short."""
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -87,21 +89,28 @@ class EndpointPublisher:
             while self._store.away():  # noqa: ASYNC110  a word, no event; writes in vain delay watches
                 await asyncio.sleep(AWAY_SECONDS)
             await self._objects.initialized.wait()
-            full_at = 0.0
+            full_at = retry_at = 0.0
             while True:
                 if time.monotonic() >= full_at:  # for a loss that no watch has told of
                     full_at = time.monotonic() + FULL_SECONDS
                     self._todo |= {_name(e) for e in self._endpoints.rows() if e.pod}
                     self._todo |= self._strays()
+                if time.monotonic() >= retry_at:
+                    self._todo |= self._failed
                 await self._let_pass()
                 self._wake.clear()
                 todo, self._todo = self._todo, set()
-                failed = todo if self._store.away() else await self._write_all(todo)
-                self._todo |= failed
-                delay = backoff(self._failures) if failed else max(0.0, full_at - time.monotonic())
-                delay = AWAY_SECONDS if self._store.away() else delay
+                away = bool(self._store.away())
+                failed = todo if away else await self._write_all(todo)
+                self._failed = (self._failed - todo) | failed
+                if failed:
+                    retry_at = time.monotonic() + (
+                        AWAY_SECONDS if away else backoff(self._failures)
+                    )
+                until = retry_at if self._failed else full_at
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay):  # wait_for may lose a cancellation
+                    # wait_for may lose a cancellation
+                    async with asyncio.timeout(max(0.0, until - time.monotonic())):
                         await self._wake.wait()
         finally:
             for stop in stops:
@@ -165,7 +174,10 @@ class EndpointPublisher:
                 return None
 
         failed = {n for n in await asyncio.gather(*map(one, sorted(todo))) if n is not None}
-        self._failures = self._failures + 1 if failed else 0
+        if failed:
+            self._failures += 1
+        elif self._failed <= todo:
+            self._failures = 0
         return failed
 
     async def _write(self, name: Name) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -17,7 +17,7 @@ from axoneme.core.endpoints.objects import KIND
 from axoneme.core.endpoints.pods import Pod, pod_tables
 from axoneme.core.endpoints.publisher import owner_uid
 from axoneme.core.endpoints.tables import endpoint_table
-from axoneme.core.errors import NotFoundError
+from axoneme.core.errors import NotFoundError, StoreError
 from axoneme.core.ipcache import slices as ces
 from axoneme.core.ipcache.remote import cluster_endpoint_table, decode_cluster_endpoint
 from axoneme.core.ipcache.slices import SliceReflector
@@ -159,6 +159,41 @@ def test_object_of_a_static_pod_follows_its_mirror(tmp_path: Path) -> None:
             await until(store, of(host, uid))
 
     run(tmp_path, work)
+
+
+def test_what_fails_waits_its_pause_while_others_are_written(tmp_path: Path) -> None:
+    """Forty changes of another pod are no reason to try forty times."""
+
+    class Refusing(FolderStore):
+        tries, open = 0, False
+
+        async def create(self, body: Mapping[str, Any]) -> ClusterObject:
+            if body["metadata"]["name"] == "web-0":
+                self.tries += 1
+                if not self.open:
+                    raise StoreError("forbidden")
+            return await super().create(body)
+
+    async def work() -> None:
+        store = Refusing(tmp_path)
+        host = Host(store, 2)
+        host.hold("uid-1")
+        host.pods.upsert(Pod("red", "other", "uid-9", "n2"))
+        other = evolve(host._endpoint("uid-9"), id=6, pod="other", attachment_id="d:eth0")
+        for number in range(40):
+            host.endpoints.upsert(evolve(other, identity=400 + number))
+            await asyncio.sleep(0.02)
+        assert 1 <= store.tries <= 15
+        store.open = True
+        await until(store, of(host, "uid-1"))
+        written = await store.get(ObjectKey(KIND, "red", "other"))
+        assert written.status["identity"]["id"] == 439
+        for task in host.tasks:
+            task.cancel()
+        await asyncio.gather(*host.tasks, return_exceptions=True)
+        await store.close()
+
+    asyncio.run(asyncio.wait_for(work(), 20))
 
 
 def test_object_that_is_deleted_or_forged_is_written_again(tmp_path: Path) -> None:
