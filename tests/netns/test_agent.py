@@ -87,12 +87,12 @@ class Node:
             with suppress(AxonemeError):
                 call(self.socket, "cni.status", {}, 5)
                 return process
-            assert process.poll() is None, self.log("agent")
+            assert process.poll() is None, self.log("agent")[-4000:]
             time.sleep(0.1)
-        raise AssertionError(self.log("agent"))
+        raise AssertionError(self.log("agent")[-4000:])
 
     def log(self, role: str) -> str:
-        return (self.folder / f"{role}.log").read_text()[-4000:]
+        return (self.folder / f"{role}.log").read_text()
 
     def put_pod(self, name: str, labels: dict[str, str] | None = None) -> None:
         path = self.folder / "store" / "Pod" / f"default.{name}.yaml"
