@@ -11,6 +11,15 @@ from axoneme.core.config_sources import read_sources
 from axoneme.core.errors import ConfigError
 from axoneme.core.option_types import PARSERS
 
+conf_dir_option = click.option(
+    "--conf-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("/etc/cni/net.d"),
+    show_default=True,
+    envvar="AXONEME_CNI_CONF_DIR",
+    help="Where the runtime looks for configurations.",
+)
+
 
 @click.group("cni", short_help="the executable that container runtimes call")
 def cni() -> None:
@@ -26,14 +35,7 @@ def cni() -> None:
     envvar="AXONEME_CNI_BIN_DIR",
     help="Where the runtime looks for executables.",
 )
-@click.option(
-    "--conf-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("/etc/cni/net.d"),
-    show_default=True,
-    envvar="AXONEME_CNI_CONF_DIR",
-    help="Where the runtime looks for configurations.",
-)
+@conf_dir_option
 @click.option("--agent-socket", default="", help="The agent's socket, if not the default.")
 @click.option(
     "--python",
@@ -56,14 +58,7 @@ def install_command(
 
 
 @cni.command("uninstall")
-@click.option(
-    "--conf-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("/etc/cni/net.d"),
-    show_default=True,
-    envvar="AXONEME_CNI_CONF_DIR",
-    help="Where the runtime looks for configurations.",
-)
+@conf_dir_option
 @click.option(
     "--config-dir",
     type=click.Path(path_type=Path, file_okay=False),
