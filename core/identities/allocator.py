@@ -135,7 +135,7 @@ class IdentityAllocator:
     def stands_for(self, number: int, labels: LabelSet) -> bool:
         """Whether nothing speaks against it that ``number`` is the number of ``labels``."""
         row = self.table.get(number)
-        if row is None:  # made again under its number, unless others make them, and otherwise
+        if row is None:  # one of ours is made again with its number; others may choose another
             return not self.numbers.follows or known_number(self.table, labels) is None
         return row.source != "store" or row.labels == labels
 
