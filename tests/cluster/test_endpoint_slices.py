@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
+from tests.cluster.friends import NAMESPACE, POLICY, eventually, pod, verdict
 
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: bulk, labels: {{app: {app}}}}}
-spec: {{nodeName: {node}, containers: [{{name: c, ports: [{{containerPort: 8080}}]}}]}}
----
-"""
-POLICY = """
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: server, namespace: bulk}
-spec:
-  podSelector: {matchLabels: {app: server}}
-  policyTypes: [Ingress]
-  ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]
-"""
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 
 @pytest.fixture(
@@ -40,22 +24,9 @@ def lab(request: pytest.FixtureRequest, cluster: Any) -> Iterator[Any]:
     cluster.apply(POLICY)
     pods = [("server", "server", "node1"), *((f"friend{n}", "friend", "node2") for n in range(3)),
             ("stranger", "stranger", "node2")]  # fmt: skip
-    cluster.apply("".join(POD.format(name=n, app=a, node=w) for n, a, w in pods))
+    cluster.apply("".join(pod(n, a, w) for n, a, w in pods))
     yield cluster
     cluster.down()
-
-
-def verdict(lab: Any, source: str) -> str:
-    """Of a connection to the server."""
-    return str(lab.probe(f"bulk/{source}", "bulk/server", "--port", "8080")["verdict"])
-
-
-def eventually(true: Callable[[], object]) -> None:
-    """Within some seconds."""
-    end = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)
 
 
 def test_identities_come_by_slices(lab: Any) -> None:
@@ -70,16 +41,16 @@ def test_identities_come_by_slices(lab: Any) -> None:
 
 def test_a_pod_that_comes_and_goes_is_followed(lab: Any) -> None:
     """Its address means nothing afterwards."""
-    lab.apply(POD.format(name="late", app="friend", node="node2"))
+    lab.apply(pod("late", "friend", "node2"))
     eventually(lambda: verdict(lab, "late") == "allowed")
-    address = lab.addresses("bulk/late")[4]
+    address = lab.addresses(f"{NAMESPACE}/late")[4]
 
     def known() -> bool:
         rows = lab.call("node1", "ip", "list")
         return any(row["prefix"] == f"{address}/32" for row in rows)
 
     assert known()
-    lab.delete(POD.format(name="late", app="friend", node="node2"))
+    lab.delete(pod("late", "friend", "node2"))
     eventually(lambda: not known())
 
 
@@ -92,7 +63,7 @@ def test_switched_off_no_agent_loses_its_peers(lab: Any) -> None:
     for step, who in enumerate(("operator", "node2", "node1")):
         lab.agent(who, "restart", *off)
         name = f"new{step}"
-        lab.apply(POD.format(name=name, app="friend", node="node2"))
+        lab.apply(pod(name, "friend", "node2"))
         for each in (name, "friend0"):
             eventually(lambda each=each: verdict(lab, each) == "allowed")
         assert verdict(lab, "stranger") == "denied"

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
+from tests.cluster.friends import NAMESPACE, POLICY, eventually, pod, verdict
 
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: modes, labels: {{app: {app}}}}}
-spec: {{nodeName: {node}, containers: [{{name: c, ports: [{{containerPort: 8080}}]}}]}}
----
-"""
-POLICY = """
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: {name: server, namespace: modes}
-spec:
-  podSelector: {matchLabels: {app: server}}
-  policyTypes: [Ingress]
-  ingress: [{from: [{podSelector: {matchLabels: {app: friend}}}]}]
-"""
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.slow]
 
 
 @pytest.fixture(
@@ -40,22 +24,9 @@ def lab(request: pytest.FixtureRequest, cluster: Any) -> Iterator[Any]:
     cluster.apply(POLICY)
     pods = [("server", "server", "node1"), ("friend", "friend", "node2"),
             ("stranger", "stranger", "node2")]  # fmt: skip
-    cluster.apply("".join(POD.format(name=n, app=a, node=w) for n, a, w in pods))
+    cluster.apply("".join(pod(n, a, w) for n, a, w in pods))
     yield cluster
     cluster.down()
-
-
-def verdict(lab: Any, source: str) -> str:
-    """Of a connection to the server."""
-    return str(lab.probe(f"modes/{source}", "modes/server", "--port", "8080")["verdict"])
-
-
-def eventually(true: Callable[[], object]) -> None:
-    """Within some seconds."""
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.1)
 
 
 def log(lab: Any, name: str) -> str:
@@ -77,19 +48,19 @@ def test_policy_follows_identities_that_the_operator_makes(lab: Any) -> None:
 
 def test_another_label_is_another_identity(lab: Any) -> None:
     """There and back."""
-    lab.apply(POD.format(name="stranger", app="friend", node="node2"))
+    lab.apply(pod("stranger", "friend", "node2"))
     eventually(lambda: verdict(lab, "stranger") == "allowed")
-    lab.apply(POD.format(name="stranger", app="stranger", node="node2"))
+    lab.apply(pod("stranger", "stranger", "node2"))
     eventually(lambda: verdict(lab, "stranger") == "denied")
 
 
 def test_without_an_operator_known_labels_go_on(lab: Any) -> None:
     """A new label set waits, the status says for whom, and the operator's return is enough."""
     lab.agent("operator", "stop")
-    lab.apply(POD.format(name="friend2", app="friend", node="node2"))
+    lab.apply(pod("friend2", "friend", "node2"))
     assert verdict(lab, "friend2") == "allowed"
 
-    lab.apply(POD.format(name="stranger", app="new", node="node2"))
+    lab.apply(pod("stranger", "new", "node2"))
     component = {"name": "identities", "health": "Warning"}
 
     def said() -> str:
@@ -100,7 +71,7 @@ def test_without_an_operator_known_labels_go_on(lab: Any) -> None:
     eventually(lambda: "k8s:app=new" in said())
     assert verdict(lab, "friend") == "allowed" and verdict(lab, "stranger") == "denied"
     lab.agent("operator", "start")
-    identity = lambda: lab.call("node2", "endpoint", "get", "modes/stranger")["labels"]  # noqa: E731
+    identity = lambda: lab.call("node2", "endpoint", "get", f"{NAMESPACE}/stranger")["labels"]  # noqa: E731
     eventually(lambda: "k8s:app=new" in identity())
     eventually(lambda: not said())
 
@@ -115,7 +86,7 @@ def test_a_plugin_that_labels_on_nodes_is_refused(lab: Any) -> None:
         assert "identity-management-mode" in line
         lab.agent("node2", "start", "--config", "plugins=zoned",
                   "--config", "identity-management-mode=both")  # fmt: skip
-        labels = lambda: lab.call("node2", "endpoint", "get", "modes/friend")["labels"]  # noqa: E731
+        labels = lambda: lab.call("node2", "endpoint", "get", f"{NAMESPACE}/friend")["labels"]  # noqa: E731
         eventually(lambda: "zone:node=node2" in labels())
         assert verdict(lab, "friend") == "allowed"
     finally:
