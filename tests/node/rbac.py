@@ -13,6 +13,39 @@ from attrs import frozen
 ACCOUNTS = {"axoneme": "axoneme-agent", "axoneme-operator": "axoneme-operator"}
 
 
+SELDOM = {
+    # An identity whose number two nodes chose at a time, or that is used again before it goes.
+    ("axoneme-agent", "ciliumidentities", "get"),
+    ("axoneme-agent", "ciliumidentities", "update"),
+    # The same keys wait for a restart again.
+    ("axoneme-agent", "events", "patch"),
+    # Slices were on before, and not all agents have restarted since.
+    ("axoneme-agent", "ciliumendpointslices", "list"),
+    ("axoneme-agent", "ciliumendpointslices", "watch"),
+    ("axoneme-operator", "ciliumendpointslices", "create"),
+    ("axoneme-operator", "ciliumendpointslices", "delete"),
+    ("axoneme-operator", "ciliumendpointslices", "get"),
+    ("axoneme-operator", "ciliumendpointslices", "update"),
+    ("axoneme-operator", "ciliumendpointslices", "watch"),
+    # An apply that creates is logged as a patch.
+    ("axoneme-operator", "customresourcedefinitions", "create"),
+    # Collections after minutes, a node's error, taints, stray pods, balancers: not in this run.
+    ("axoneme-operator", "ciliumclusterwidenetworkpolicies/status", "patch"),
+    ("axoneme-operator", "ciliumendpoints", "delete"),
+    ("axoneme-operator", "ciliumendpoints", "get"),
+    ("axoneme-operator", "ciliumidentities", "delete"),
+    ("axoneme-operator", "ciliumidentities", "update"),
+    ("axoneme-operator", "ciliumloadbalancerippools/status", "patch"),
+    ("axoneme-operator", "ciliumnodes", "delete"),
+    ("axoneme-operator", "ciliumnodes/status", "patch"),
+    ("axoneme-operator", "nodes", "patch"),
+    ("axoneme-operator", "pods", "delete"),
+    ("axoneme-operator", "pods", "get"),
+    ("axoneme-operator", "services/status", "patch"),
+}
+"""Rights that are needed when something happens that did not here: role, resource, verb."""
+
+
 @frozen(order=True)
 class Right:
     """One verb on one resource (``pods``, ``pods/log``); ``namespace`` of a Role's, else empty."""

@@ -20,6 +20,7 @@ from axoneme.core.lab.netns import run_in
 from tests.node import images, rbac
 from tests.node.cluster import BASE, Cluster
 from tests.node.control import OUTSIDE, OUTSIDE6, WORLD
+from tests.node.probes import Stream, execute
 from tests.node.shell import CommandError, run, until
 from tests.node.workloads import JOB, ONLY_FRIENDS, WEB, tools_pod
 
@@ -74,11 +75,6 @@ def tell(cluster: Cluster) -> None:
 def value(cluster: Cluster, what: str, path: str) -> str:
     """A field of an object."""
     return cluster.control.kubectl("get", *what.split(), "-o", f"jsonpath={{{path}}}")
-
-
-def execute(cluster: Cluster, pod: str, *command: str) -> str:
-    """In a pod, by kubectl: so the kubelet is asked, too."""
-    return cluster.control.kubectl("exec", pod, "--", *command, timeout=40)
 
 
 def fetch(cluster: Cluster, pod: str, address: str, port: int = 80) -> str:
@@ -267,28 +263,6 @@ def test_drain(cluster: Cluster) -> None:
     cluster.step("drained and uncordoned")
 
 
-class Stream:
-    """A connection from the outside to a node port's echo, that must never break."""
-
-    def __init__(self, cluster: Cluster, source: str, address: str) -> None:
-        self.cluster, self.source = cluster, source
-        execute(cluster, source, "sh", "-c",
-                f"(while sleep 0.1; do echo x; done | nc {address} 9000 > /tmp/out; "
-                "echo ended > /tmp/ended) > /dev/null 2>&1 &")  # fmt: skip
-        until("the stream runs", lambda: self.count() > 3, 20)
-
-    def count(self) -> int:
-        """Lines that came back."""
-        return int(execute(self.cluster, self.source, "sh", "-c", "wc -l < /tmp/out"))
-
-    def check(self) -> None:
-        """It goes on, and is still the first one."""
-        before = self.count()
-        until("the stream goes on", lambda: self.count() > before + 5, 20)
-        ended = execute(self.cluster, self.source, "sh", "-c", "cat /tmp/ended 2>/dev/null || true")
-        assert not ended.strip()
-
-
 def test_upgrade_under_traffic_and_rollback(cluster: Cluster) -> None:
     """``helm upgrade`` to another image and mode: no connection breaks, no request fails.
 
@@ -396,42 +370,10 @@ def test_rights_are_what_is_needed(cluster: Cluster) -> None:
     unexpected = {
         r
         for r in spare
-        if (r.role, r.resource, r.verb) not in SELDOM and r.role != "axoneme-test"  # helm's own
+        if (r.role, r.resource, r.verb) not in rbac.SELDOM
+        and r.role != "axoneme-test"  # helm's own
     }
     assert not unexpected, "\n".join(map(str, sorted(unexpected)))
-
-
-SELDOM = {
-    # An identity whose number two nodes chose at a time, or that is used again before it goes.
-    ("axoneme-agent", "ciliumidentities", "get"),
-    ("axoneme-agent", "ciliumidentities", "update"),
-    # The same keys wait for a restart again.
-    ("axoneme-agent", "events", "patch"),
-    # Slices were on before, and not all agents have restarted since.
-    ("axoneme-agent", "ciliumendpointslices", "list"),
-    ("axoneme-agent", "ciliumendpointslices", "watch"),
-    ("axoneme-operator", "ciliumendpointslices", "create"),
-    ("axoneme-operator", "ciliumendpointslices", "delete"),
-    ("axoneme-operator", "ciliumendpointslices", "get"),
-    ("axoneme-operator", "ciliumendpointslices", "update"),
-    ("axoneme-operator", "ciliumendpointslices", "watch"),
-    # An apply that creates is logged as a patch.
-    ("axoneme-operator", "customresourcedefinitions", "create"),
-    # Collections after minutes, a node's error, taints, stray pods, balancers: not in this run.
-    ("axoneme-operator", "ciliumclusterwidenetworkpolicies/status", "patch"),
-    ("axoneme-operator", "ciliumendpoints", "delete"),
-    ("axoneme-operator", "ciliumendpoints", "get"),
-    ("axoneme-operator", "ciliumidentities", "delete"),
-    ("axoneme-operator", "ciliumidentities", "update"),
-    ("axoneme-operator", "ciliumloadbalancerippools/status", "patch"),
-    ("axoneme-operator", "ciliumnodes", "delete"),
-    ("axoneme-operator", "ciliumnodes/status", "patch"),
-    ("axoneme-operator", "nodes", "patch"),
-    ("axoneme-operator", "pods", "delete"),
-    ("axoneme-operator", "pods", "get"),
-    ("axoneme-operator", "services/status", "patch"),
-}
-"""Rights that are needed when something happens that did not here: role, resource, verb."""
 
 
 def test_uninstall_leaves_pods_connected(cluster: Cluster) -> None:
