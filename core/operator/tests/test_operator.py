@@ -96,6 +96,30 @@ def test_endpoints_of_a_node_that_nobody_can_read_stay(tmp_path: Path) -> None:
     asyncio.run(work())
 
 
+def test_a_cilium_node_goes_with_the_node_that_owned_it(tmp_path: Path) -> None:
+    """Seen twice: a Node that is gone, or another one of its name. What nobody owns stays."""
+
+    async def work() -> None:
+        bench = Bench(tmp_path)
+        for name in ("there", "again"):
+            node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
+            await bench.store.create(node)
+        uid = (await bench.store.get(ObjectKey("Node", "", "there"))).uid
+        for name, owner in (("there", uid), ("again", "of-before"), ("gone", "x"), ("own", "")):
+            metadata: dict[str, Any] = {"name": name}
+            if owner:
+                reference = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": owner}
+                metadata["ownerReferences"] = [reference]
+            body = {"apiVersion": "cilium.io/v2", "kind": "CiliumNode", "metadata": metadata}
+            await bench.store.create({**body, "spec": {}})
+        for left in ({"there", "again", "gone", "own"}, {"there", "own"}):
+            await bench.collector.nodes()
+            assert {o.key.name for o in await bench.store.list("CiliumNode")} == left
+        await bench.store.close()
+
+    asyncio.run(work())
+
+
 def test_only_its_own_lease_is_given_back(tmp_path: Path) -> None:
     """An operator that slept through its lease must not delete the one of its successor."""
 
